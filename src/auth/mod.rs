@@ -1,0 +1,131 @@
+//! Service: from what a request presents to a [`Principal`].
+//!
+//! The gate collects credentials from every place they may stand, lets the one authenticator they belong to decide, and
+//! keeps four answers apart: *not mine*, *granted*, *refused*, *cannot check*. Only a verified proof makes a principal.
+
+use std::{net::IpAddr, time::Duration};
+
+use crate::domain::{Timestamp, principal::Principal};
+
+/// What a request presents, as plain pairs: names and values exactly as sent, in order, repetitions included.
+#[derive(Clone, Default)]
+pub struct Presented {
+    /// Header names (lower case) and values.
+    pub headers: Vec<(String, String)>,
+    /// Query parameters, decoded.
+    pub query: Vec<(String, String)>,
+    /// Form fields, decoded; of a multipart form those that precede the file part.
+    pub form: Vec<(String, String)>,
+    /// What the identity server may want to know about the request.
+    pub request: Facts,
+}
+
+/// Facts about a request, for the identity server's policy and audit.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Method.
+    pub method: String,
+    /// Path as received, without the query.
+    pub path: String,
+    /// Authority the client asked for.
+    pub host: Option<String>,
+    /// Address of the client.
+    pub client_ip: Option<IpAddr>,
+}
+
+/// Why a request was not admitted. The doors render each in their own dialect.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// Nothing was presented.
+    #[error("no credentials were presented")]
+    Missing,
+    /// Two credentials, or the same one with two values.
+    #[error("ambiguous credentials: {0}")]
+    Ambiguous(String),
+    /// The credential does not have the required form.
+    #[error("malformed credentials: {0}")]
+    Malformed(String),
+    /// The signed time is outside the window.
+    #[error("the timestamp is outside the accepted window")]
+    Stale {
+        /// The service's own time, so that the client can correct its clock.
+        server_time: Timestamp,
+    },
+    /// The proof is wrong or the key unknown; which of the two is not told.
+    #[error("the credentials are not valid")]
+    Invalid,
+    /// The proof was used where it may not be used again.
+    #[error("the signature was already used")]
+    Replayed,
+    /// The proof is right, but the user or key is disabled.
+    #[error("the account is disabled")]
+    Disabled,
+    /// The identity server could not be asked or did not answer properly. Says nothing about the credential.
+    #[error("authentication is unavailable")]
+    Unavailable {
+        /// When to try again.
+        retry_after: Duration,
+    },
+}
+
+/// Section `auth` of the configuration.
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Which kinds of credentials are accepted.
+    pub methods: Vec<Method>,
+    /// Whether requests without credentials may create uploads without an owner, reached by their unguessable id alone.
+    pub anonymous: bool,
+    /// Whether credentials may stand in the query string, where logs and proxies see them.
+    pub query_credentials: bool,
+    /// About signatures.
+    pub signature: SignatureSettings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            methods: vec![Method::Signature],
+            anonymous: false,
+            query_credentials: false,
+            signature: SignatureSettings::default(),
+        }
+    }
+}
+
+/// A kind of credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// `api_key`, `timestamp` and `signature`, judged by the identity server.
+    Signature,
+}
+
+/// Section `auth.signature` of the configuration.
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SignatureSettings {
+    /// How far a signed time may lie from the service's own, on either side.
+    #[serde(with = "crate::domain::units::duration")]
+    pub window: Duration,
+    /// What a signature may be used for more than once.
+    pub v1_reuse: Reuse,
+}
+
+impl Default for SignatureSettings {
+    fn default() -> Self {
+        Self { window: Duration::from_secs(300), v1_reuse: Reuse::Window }
+    }
+}
+
+/// How often one v1 signature may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reuse {
+    /// For anything inside its window, and afterwards for the uploads it created.
+    Window,
+    /// For the first upload it creates, and for nothing else.
+    Upload,
+    /// For one request.
+    Once,
+}

@@ -1,0 +1,81 @@
+//! Seam: where bytes live.
+//!
+//! The database holds the truth about offsets. A content store may hold more bytes than the database admits, never
+//! fewer: bytes are made durable first, then the row moves. Writing twice at the same offset is harmless, and whatever
+//! lies beyond the admitted offset is cut when the next chunk begins.
+//!
+//! Names in a store are made by the service. No part of a name comes from a client.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use crate::domain::{Timestamp, UploadId, principal::User, upload::Placement};
+
+/// A place for the bytes of uploads.
+///
+/// The caller holds the upload's lock while it writes, finishes or deletes. The store does not count, hash or check
+/// lengths.
+#[async_trait]
+pub trait ContentStore: Send + Sync + 'static {
+    /// Chooses where an upload will live, while it grows and when it is finished. Touches nothing.
+    fn place(&self, id: UploadId, owner: Option<&User>, created: Timestamp) -> Placement;
+
+    /// Makes an empty content; an earlier one at the same place is emptied.
+    async fn create(&self, placement: &Placement) -> Result<Box<dyn Writer>, ContentError>;
+
+    /// Opens a content for bytes from `at` on and cuts everything beyond.
+    ///
+    /// # Errors
+    /// [`ContentError::Missing`] if the content is not there or is shorter than `at`.
+    async fn append(&self, placement: &Placement, at: u64) -> Result<Box<dyn Writer>, ContentError>;
+
+    /// Moves a content, cut to `size` bytes, to its finished place, atomically and durably. Repeating is harmless.
+    async fn finish(&self, placement: &Placement, size: u64) -> Result<(), ContentError>;
+
+    /// Reads `length` bytes from `from`, of a growing or a finished content.
+    async fn read(
+        &self,
+        placement: &Placement,
+        from: u64,
+        length: u64,
+    ) -> Result<BoxStream<'static, Result<Bytes, ContentError>>, ContentError>;
+
+    /// Removes a content, growing or finished. What is not there is removed already.
+    async fn delete(&self, placement: &Placement) -> Result<(), ContentError>;
+
+    /// The unfinished contents that lie in the store, whatever the database knows of them.
+    async fn unfinished(&self) -> Result<Vec<(UploadId, Placement)>, ContentError>;
+
+    /// Proves that the store can be written, by writing.
+    async fn check(&self) -> Result<(), ContentError>;
+}
+
+/// One content opened for writing. Dropping it keeps what was written and promises nothing about it.
+#[async_trait]
+pub trait Writer: Send {
+    /// Writes the frames, in order, after what was written before.
+    async fn write(&mut self, frames: Vec<Bytes>) -> Result<(), ContentError>;
+
+    /// Makes everything written durable, as far as the store's durability setting promises.
+    async fn sync(&mut self) -> Result<(), ContentError>;
+}
+
+/// What went wrong in a content store.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError {
+    /// No space, or a quota of the file system is used up. What was acknowledged is untouched.
+    #[error("no space left in the content store")]
+    Full,
+    /// The content is not there, or shorter than the database says.
+    #[error("the content is missing: {0}")]
+    Missing(String),
+    /// Anything else.
+    #[error("{doing}: {source}")]
+    Failed {
+        /// What was being done.
+        doing: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+}

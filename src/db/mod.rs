@@ -1,0 +1,207 @@
+//! Seam: where facts live.
+//!
+//! Traits speak in deeds; each deed is one transaction, and none is held while a body streams. Conflicts are answers
+//! (compare-and-set), not errors. Every lookup of an upload carries an [`Owner`].
+
+use async_trait::async_trait;
+
+use crate::domain::{
+    Timestamp, UploadId, UserId,
+    digest::Digest,
+    principal::{Binding, Owner, ProofHash, User},
+    upload::{KeptDigest, State, Upload},
+};
+
+/// Facts about uploads.
+#[async_trait]
+pub trait Uploads: Send + Sync + 'static {
+    /// Records a new upload and, with it, that `binding`'s proof created it.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if the binding is exclusive and its proof is already bound, or the id is taken.
+    async fn insert(&self, upload: &Upload, binding: Option<Binding>) -> Result<(), StoreError>;
+
+    /// The upload of that id, if `owner` owns it.
+    async fn find(&self, id: UploadId, owner: Owner) -> Result<Option<Upload>, StoreError>;
+
+    /// Whether any upload of that id is remembered, whoever owns it.
+    async fn exists(&self, id: UploadId) -> Result<bool, StoreError>;
+
+    /// The uploads of `owner`, newest first.
+    async fn list(&self, owner: Owner, page: &Page) -> Result<Vec<Upload>, StoreError>;
+
+    /// Moves the offset, and everything that belongs to it, if the upload is receiving and stands where `advance` says.
+    /// `false`: it does not, and nothing changed.
+    async fn advance(&self, id: UploadId, advance: &Advance) -> Result<bool, StoreError>;
+
+    /// Makes a receiving upload complete if it stands at `offset`. `false`: it does not, and nothing changed.
+    async fn complete(
+        &self,
+        id: UploadId,
+        offset: u64,
+        sum: Option<&Digest>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Ends an upload in `state` ([`State::Cancelled`] or [`State::Expired`]) if it is in one of `from`. Its placement
+    /// stays until [`Uploads::content_gone`]. `false`: it is not, and nothing changed.
+    async fn end(&self, id: UploadId, from: &[State], state: State, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Records that the bytes of an ended upload are gone: placement and digest state are cleared.
+    async fn content_gone(&self, id: UploadId) -> Result<(), StoreError>;
+
+    /// At most `limit` receiving uploads whose time ran out at `now`, and complete ones that ended before
+    /// `completed_before`.
+    async fn outlived(
+        &self,
+        now: Timestamp,
+        completed_before: Option<Timestamp>,
+        limit: u32,
+    ) -> Result<Vec<Upload>, StoreError>;
+
+    /// At most `limit` ended uploads (cancelled, expired) whose bytes are not yet recorded as gone.
+    async fn to_collect(&self, limit: u32) -> Result<Vec<Upload>, StoreError>;
+
+    /// Forgets at most `limit` cancelled and expired uploads that ended before `ended_before` and have no bytes, with
+    /// their bindings. Returns how many.
+    async fn forget(&self, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+}
+
+/// Facts about users and the proofs they gave.
+#[async_trait]
+pub trait Accounts: Send + Sync + 'static {
+    /// The local user for an identity: created at first sight, changed when the profile changed, untouched (no write)
+    /// when nothing changed. The key is (realm, subject), never a name or an address. A username that another user of
+    /// the realm holds is not taken over: a new user gets `name~xxxxxxxx` (start of its id), a known user keeps its name.
+    async fn provision(&self, profile: &Profile, now: Timestamp) -> Result<Account, StoreError>;
+
+    /// The user of that id.
+    async fn find(&self, id: UserId) -> Result<Option<Account>, StoreError>;
+
+    /// Sets whether the identity server has disabled the user with this subject; unknown subjects are ignored.
+    async fn set_disabled(&self, realm: &str, subject: &str, disabled: bool, now: Timestamp) -> Result<(), StoreError>;
+
+    /// The uploads that a proof created, with the user it proved.
+    async fn bound(&self, proof: ProofHash) -> Result<Vec<(UploadId, UserId)>, StoreError>;
+
+    /// Spends a proof that may be used once, and remembers it until `until`. `false`: it was spent before.
+    async fn spend(&self, proof: ProofHash, until: Timestamp) -> Result<bool, StoreError>;
+
+    /// Forgets at most `limit` spent proofs that need not be remembered at `now`. Returns how many.
+    async fn forget_spent(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError>;
+
+    /// Proves that the database answers and can be written.
+    async fn check(&self) -> Result<(), StoreError>;
+}
+
+/// One move of an offset.
+#[derive(Debug, Clone)]
+pub struct Advance {
+    /// Where the upload must stand, in bytes.
+    pub from: u64,
+    /// Where it stands afterwards.
+    pub to: u64,
+    /// Total length as known from now on.
+    pub size: Option<u64>,
+    /// Digest state over the first `to` bytes.
+    pub digest: Option<KeptDigest>,
+    /// Until when bytes are accepted from now on.
+    pub expires: Timestamp,
+    /// When this happened.
+    pub now: Timestamp,
+}
+
+/// Which part of a list is wanted.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// Only uploads in this state, as of `now`.
+    pub state: Option<State>,
+    /// Only uploads that come after this one in the order of the list: its creation and id.
+    pub after: Option<(Timestamp, UploadId)>,
+    /// At most this many.
+    pub limit: u32,
+    /// The time at which expiry is judged.
+    pub now: Timestamp,
+}
+
+/// What an identity server says of a user. `None`: it did not say, so nothing changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// Which identity server.
+    pub realm: String,
+    /// The identity server's stable, opaque id of the user.
+    pub subject: String,
+    /// The name to show.
+    pub username: String,
+    /// Mail address.
+    pub email: Option<String>,
+    /// Full name.
+    pub display_name: Option<String>,
+    /// Groups, replaced as a whole.
+    pub groups: Option<Vec<String>>,
+}
+
+/// A local user with what decides about admission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The user.
+    pub user: User,
+    /// The identity server's id of the user.
+    pub subject: String,
+    /// Disabled by the identity server or by an operator.
+    pub disabled: bool,
+}
+
+/// What went wrong in the database.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A uniqueness rule said no; nothing changed.
+    #[error("conflict")]
+    Conflict,
+    /// The database cannot answer now (busy, unreachable, out of space); trying again may help.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(String),
+    /// A row does not make sense.
+    #[error("corrupt {table}.{column} of {id}")]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The row's id.
+        id: String,
+    },
+    /// Anything else.
+    #[error("database: {0}")]
+    Failed(String),
+}
+
+/// Section `database` of the configuration.
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `sqlite:PATH` (made if it does not exist) or `postgres://…`. May hold a password: printed without it.
+    #[serde(serialize_with = "redact")]
+    pub url: secrecy::SecretString,
+    /// Connections to PostgreSQL at most, or readers of SQLite.
+    pub max_connections: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { url: "sqlite:chunkgate-data/chunkgate.db".into(), max_connections: 8 }
+    }
+}
+
+/// The URL with its password hidden.
+fn redact<S: serde::Serializer>(url: &secrecy::SecretString, to: S) -> Result<S::Ok, S::Error> {
+    use secrecy::ExposeSecret as _;
+    let url = url.expose_secret();
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => {
+            let user = url[scheme + 3..at].split(':').next().unwrap_or_default();
+            to.collect_str(&format_args!("{}{user}:…{}", &url[..scheme + 3], &url[at..]))
+        }
+        _ => to.serialize_str(url),
+    }
+}

@@ -1,0 +1,224 @@
+//! Running digests that can be put down and taken up again.
+//!
+//! The state of a digest is saved in the same row as the offset it belongs to, so that completing an upload compares two
+//! values and never reads the file again. The saved form carries a version: a state that cannot be read (another
+//! version, a truncated column) is recomputed once from the bytes, never trusted.
+
+use digest::{
+    Digest as _,
+    common::hazmat::{SerializableState, SerializedState},
+};
+use md5::Md5;
+use serde::{Deserialize, Serialize};
+use sha1::Sha1;
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+
+/// First byte of every saved state. Raise it when the layout below changes or a digest crate changes its own.
+const STATE_VERSION: u8 = 1;
+
+/// Which digest of the whole content is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Algorithm {
+    /// RFC 1321; what the django clients send at completion. A checksum, not a proof of origin.
+    Md5,
+    /// FIPS 180-4; for tus checksums.
+    Sha1,
+    /// FIPS 180-4.
+    Sha256,
+}
+
+impl Algorithm {
+    /// The name used on the wire and in the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Md5 => "md5",
+            Self::Sha1 => "sha1",
+            Self::Sha256 => "sha256",
+        }
+    }
+
+    /// The algorithm of that name, if it is one of ours.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Md5, Self::Sha1, Self::Sha256].into_iter().find(|known| known.name() == name)
+    }
+
+    fn tag(self) -> u8 {
+        match self {
+            Self::Md5 => 1,
+            Self::Sha1 => 2,
+            Self::Sha256 => 3,
+        }
+    }
+}
+
+/// A finished digest value with its algorithm. Compare with [`Digest::matches`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digest {
+    /// How the value was computed.
+    pub algorithm: Algorithm,
+    /// The raw value: 16, 20 or 32 bytes.
+    pub value: Vec<u8>,
+}
+
+impl Digest {
+    /// Reads a value in hexadecimal of either case; `None` unless it has exactly the algorithm's length.
+    pub fn from_hex(algorithm: Algorithm, text: &str) -> Option<Self> {
+        let value = super::unhex(text)?;
+        (value.len() == Running::new(algorithm).len()).then_some(Self { algorithm, value })
+    }
+
+    /// Lower-case hexadecimal of the value.
+    pub fn to_hex(&self) -> String {
+        super::hex(&self.value)
+    }
+
+    /// Compares in constant time. Values of different algorithms never match.
+    pub fn matches(&self, other: &Self) -> bool {
+        self.algorithm == other.algorithm && bool::from(self.value.ct_eq(&other.value))
+    }
+}
+
+/// A digest over the bytes seen so far.
+#[derive(Clone)]
+pub enum Running {
+    /// See [`Algorithm::Md5`].
+    Md5(Md5),
+    /// See [`Algorithm::Sha1`].
+    Sha1(Sha1),
+    /// See [`Algorithm::Sha256`].
+    Sha256(Sha256),
+}
+
+impl Running {
+    /// A digest that has seen nothing.
+    pub fn new(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Md5 => Self::Md5(Md5::new()),
+            Algorithm::Sha1 => Self::Sha1(Sha1::new()),
+            Algorithm::Sha256 => Self::Sha256(Sha256::new()),
+        }
+    }
+
+    /// Which digest this is.
+    pub fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Md5(_) => Algorithm::Md5,
+            Self::Sha1(_) => Algorithm::Sha1,
+            Self::Sha256(_) => Algorithm::Sha256,
+        }
+    }
+
+    /// Length of the finished value in bytes.
+    fn len(&self) -> usize {
+        match self {
+            Self::Md5(_) => 16,
+            Self::Sha1(_) => 20,
+            Self::Sha256(_) => 32,
+        }
+    }
+
+    /// Takes in the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Md5(state) => state.update(bytes),
+            Self::Sha1(state) => state.update(bytes),
+            Self::Sha256(state) => state.update(bytes),
+        }
+    }
+
+    /// The digest of everything taken in.
+    pub fn finish(self) -> Digest {
+        let algorithm = self.algorithm();
+        let value = match self {
+            Self::Md5(state) => state.finalize().to_vec(),
+            Self::Sha1(state) => state.finalize().to_vec(),
+            Self::Sha256(state) => state.finalize().to_vec(),
+        };
+        Digest { algorithm, value }
+    }
+
+    /// The state as bytes: version, algorithm tag, then what the digest crate writes (88 to 104 bytes).
+    pub fn save(&self) -> Vec<u8> {
+        let mut saved = vec![STATE_VERSION, self.algorithm().tag()];
+        match self {
+            Self::Md5(state) => saved.extend_from_slice(&state.serialize()),
+            Self::Sha1(state) => saved.extend_from_slice(&state.serialize()),
+            Self::Sha256(state) => saved.extend_from_slice(&state.serialize()),
+        }
+        saved
+    }
+
+    /// Takes up a state written by [`Running::save`]; `None` if it is of another version, algorithm or length.
+    pub fn restore(algorithm: Algorithm, saved: &[u8]) -> Option<Self> {
+        let [STATE_VERSION, tag, state @ ..] = saved else { return None };
+        if *tag != algorithm.tag() {
+            return None;
+        }
+        match algorithm {
+            Algorithm::Md5 => resume(state).map(Self::Md5),
+            Algorithm::Sha1 => resume(state).map(Self::Sha1),
+            Algorithm::Sha256 => resume(state).map(Self::Sha256),
+        }
+    }
+}
+
+fn resume<D: SerializableState>(state: &[u8]) -> Option<D> {
+    let state = SerializedState::<D>::try_from(state).ok()?;
+    D::deserialize(&state).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ALL: [Algorithm; 3] = [Algorithm::Md5, Algorithm::Sha1, Algorithm::Sha256];
+
+    #[test]
+    fn known_values() {
+        let of = |algorithm| {
+            let mut running = Running::new(algorithm);
+            running.update(b"abc");
+            running.finish().to_hex()
+        };
+        assert_eq!(of(Algorithm::Md5), "900150983cd24fb0d6963f7d28e17f72");
+        assert_eq!(of(Algorithm::Sha1), "a9993e364706816aba3e25717850c26c9cd0d89d");
+        assert_eq!(of(Algorithm::Sha256), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn a_state_of_another_kind_is_not_read() {
+        let saved = Running::new(Algorithm::Md5).save();
+        assert!(Running::restore(Algorithm::Sha256, &saved).is_none());
+        assert!(Running::restore(Algorithm::Md5, &saved[..saved.len() - 1]).is_none());
+        assert!(Running::restore(Algorithm::Md5, &[]).is_none());
+        let mut newer = saved;
+        newer[0] += 1;
+        assert!(Running::restore(Algorithm::Md5, &newer).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn put_down_and_taken_up_anywhere(bytes in proptest::collection::vec(any::<u8>(), 0..400), cut in 0usize..400) {
+            let cut = cut.min(bytes.len());
+            for algorithm in ALL {
+                let mut whole = Running::new(algorithm);
+                whole.update(&bytes);
+                let mut first = Running::new(algorithm);
+                first.update(&bytes[..cut]);
+                let mut second = Running::restore(algorithm, &first.save()).expect("own state");
+                second.update(&bytes[cut..]);
+                prop_assert!(whole.finish().matches(&second.finish()));
+            }
+        }
+
+        #[test]
+        fn arbitrary_states_never_panic(saved in proptest::collection::vec(any::<u8>(), 0..120)) {
+            for algorithm in ALL {
+                let _ = Running::restore(algorithm, &saved);
+            }
+        }
+    }
+}

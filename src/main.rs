@@ -1,0 +1,3 @@
+//! The `chunkgate` binary.
+
+fn main() {}
