@@ -6,6 +6,8 @@
 //!
 //! Names in a store are made by the service. No part of a name comes from a client.
 
+pub mod local;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Timestamp, UploadId, UserId,
     digest::{Algorithm, Digest},
-    principal::Limits,
+    principal::{Limits, Owner},
 };
 
 /// Longest file name kept for display, in bytes.
@@ -244,11 +244,21 @@ impl Upload {
         if self.size != Some(self.offset) {
             return Err(Refusal::Incomplete { offset: self.offset });
         }
-        match (expected, &self.digest) {
-            (Some(expected), Some(kept)) if kept.algorithm == expected.algorithm => Ok(finish),
-            (Some(expected), _) => Err(Refusal::NoDigest { algorithm: expected.algorithm }),
-            (None, _) => Ok(finish),
+        match expected.map(|expected| expected.algorithm) {
+            Some(algorithm) if self.digest_algorithm() != Some(algorithm) => Err(Refusal::NoDigest { algorithm }),
+            Some(_) | None => Ok(finish),
         }
+    }
+
+    /// Whose it is.
+    pub fn owner(&self) -> Owner {
+        self.owner.map_or(Owner::Nobody, Owner::User)
+    }
+
+    /// Which digest is kept or, once complete, was kept.
+    pub fn digest_algorithm(&self) -> Option<Algorithm> {
+        let kept = self.digest.as_ref().map(|kept| kept.algorithm);
+        kept.or(self.sum.as_ref().map(|sum| sum.algorithm))
     }
 
     /// May the content be read?

@@ -1,8 +1,38 @@
-//! Service: the one upload core. Knows no protocol.
+//! Service: the one upload core.
+//!
+//! Creates, appends, tells the status, lists, finishes, cancels, reads. It knows no protocol: a door builds one command
+//! and renders one answer. What may happen is decided by the pure rules of [`crate::domain::upload`]; this module holds
+//! the upload's lock, moves the bytes and commits.
+//!
+//! Two promises: an acknowledged byte is never lost, and nobody acts on an upload that is not theirs. For the first,
+//! content is durable before its row moves, and one statement moves the row. For the second, every lookup carries the
+//! owner, so "not yours" and "not there" are one answer.
 
-use std::time::Duration;
+mod append;
+mod finish;
+mod lock;
+mod pump;
+pub mod reaper;
 
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
 use bytesize::ByteSize;
+use futures_util::stream::BoxStream;
+
+pub use self::{lock::Contention, pump::Keep};
+use self::{lock::Locks, pump::Budget};
+use crate::{
+    content::{ContentError, ContentStore},
+    db::{self, Page, StoreError},
+    domain::{
+        Clock, Timestamp, UploadId,
+        digest::Algorithm,
+        principal::{Principal, Reach},
+        upload::{self, Claim, Refusal, State, Upload},
+    },
+    worker::Tasks,
+};
 
 /// Section `uploads` of the configuration.
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
@@ -46,7 +76,7 @@ pub enum ExpiresFrom {
 }
 
 /// Bytes of a request on their way into an upload.
-pub type Body = futures_util::stream::BoxStream<'static, Result<bytes::Bytes, BodyError>>;
+pub type Body = BoxStream<'static, Result<Bytes, BodyError>>;
 
 /// Why a body ended before its end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,4 +90,229 @@ pub enum BodyError {
     /// What carries the bytes is not well formed; the door says how.
     #[error("malformed body: {0}")]
     Malformed(String),
+}
+
+/// Why a deed was not done. Each door renders each in its own dialect.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// There is no such upload, or it is not the principal's.
+    #[error("no such upload")]
+    NotFound,
+    /// A rule says no.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// The proof already created the one upload it may create.
+    #[error("the signature was already used")]
+    Replayed,
+    /// The proof may not create uploads.
+    #[error("this proof may not create uploads")]
+    Forbidden,
+    /// The body ended before its end.
+    #[error(transparent)]
+    Body(BodyError),
+    /// No space is left. What was acknowledged is untouched.
+    #[error("no space left")]
+    Full,
+    /// Somebody else works on the upload and does not let go.
+    #[error("the upload is busy")]
+    Busy,
+    /// A store cannot answer now; trying again may help.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// A bug, or damage behind our back. The text is for logs only.
+    #[error("internal: {0}")]
+    Internal(String),
+    /// The service stops.
+    #[error("the service is stopping")]
+    ShuttingDown,
+}
+
+impl From<Refusal> for UploadError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<StoreError> for UploadError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => Self::Unavailable(error.to_string()),
+            StoreError::Conflict | StoreError::Corrupt { .. } | StoreError::Failed(_) => {
+                Self::Internal(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<ContentError> for UploadError {
+    fn from(error: ContentError) -> Self {
+        match error {
+            ContentError::Full => Self::Full,
+            ContentError::Missing(_) => Self::Internal(error.to_string()),
+            ContentError::Failed { .. } => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+/// What a new upload is to be.
+#[derive(Debug, Clone)]
+pub struct New {
+    /// The client's file name as sent; made harmless here.
+    pub filename: String,
+    /// The client's content type.
+    pub content_type: Option<String>,
+    /// Which digest to keep up.
+    pub digest: Option<Algorithm>,
+}
+
+/// Which upload a chunk is for.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// One that begins with this chunk: its row is made by the chunk's commit, so a chunk that is not admitted leaves
+    /// nothing.
+    New(New),
+    /// One that exists.
+    Known(UploadId),
+}
+
+/// One chunk.
+pub struct Append {
+    /// For which upload.
+    pub target: Target,
+    /// What the client claims about it.
+    pub claim: Claim,
+    /// What becomes of it if it does not arrive whole.
+    pub keep: Keep,
+    /// What it may do to whoever works on the upload.
+    pub contention: Contention,
+    /// The bytes.
+    pub body: Body,
+}
+
+/// Which part of the principal's uploads is wanted.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// Only those in this state.
+    pub state: Option<State>,
+    /// Only those after this one in the list's order (newest first).
+    pub after: Option<(Timestamp, UploadId)>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// The upload core. Cheap to clone.
+#[derive(Clone)]
+pub struct Uploads {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    db: Arc<dyn db::Uploads>,
+    content: Arc<dyn ContentStore>,
+    clock: Arc<dyn Clock>,
+    tasks: Tasks,
+    locks: Locks,
+    budget: Budget,
+    settings: Settings,
+}
+
+impl Uploads {
+    /// A core over these stores.
+    pub fn new(
+        db: Arc<dyn db::Uploads>,
+        content: Arc<dyn ContentStore>,
+        clock: Arc<dyn Clock>,
+        tasks: Tasks,
+        settings: Settings,
+    ) -> Self {
+        let (locks, budget) = (Locks::default(), Budget::default());
+        Self { parts: Arc::new(Parts { db, content, clock, tasks, locks, budget, settings }) }
+    }
+
+    /// The current time of the core.
+    pub fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    /// How many uploads are being worked on.
+    pub fn in_work(&self) -> usize {
+        self.parts.locks.count()
+    }
+
+    /// The upload as it stands.
+    ///
+    /// # Errors
+    /// [`UploadError::NotFound`], or a store's failure.
+    pub async fn status(&self, by: &Principal, id: UploadId) -> Result<Upload, UploadError> {
+        self.find(by, id).await
+    }
+
+    /// The principal's uploads, newest first.
+    ///
+    /// # Errors
+    /// A store's failure.
+    pub async fn list(&self, by: &Principal, listing: &Listing) -> Result<Vec<Upload>, UploadError> {
+        let now = self.now();
+        let Reach::Only(ids) = &by.reach else {
+            let Listing { state, after, limit } = listing.clone();
+            return Ok(self.parts.db.list(by.owner(), &Page { state, after, limit, now }).await?);
+        };
+        let mut found = Vec::new();
+        for id in ids {
+            found.extend(self.parts.db.find(*id, by.owner()).await?);
+        }
+        found.retain(|upload| listing.state.is_none_or(|state| upload.state_at(now) == state));
+        found.retain(|upload| listing.after.is_none_or(|after| (upload.created, upload.id) < after));
+        found.sort_by_key(|upload| std::cmp::Reverse((upload.created, upload.id)));
+        found.truncate(listing.limit as usize);
+        Ok(found)
+    }
+
+    /// A complete upload, for reading with [`Uploads::read`].
+    ///
+    /// # Errors
+    /// [`UploadError::NotFound`], or a [`Refusal`] if there is nothing to read.
+    pub async fn open(&self, by: &Principal, id: UploadId) -> Result<Upload, UploadError> {
+        let upload = self.find(by, id).await?;
+        upload.may_read(self.now())?;
+        Ok(upload)
+    }
+
+    /// Bytes of an upload that [`Uploads::open`] returned.
+    ///
+    /// # Errors
+    /// A store's failure.
+    pub async fn read(
+        &self,
+        upload: &Upload,
+        from: u64,
+        length: u64,
+    ) -> Result<BoxStream<'static, Result<Bytes, ContentError>>, UploadError> {
+        Ok(self.parts.content.read(placement_of(upload)?, from, length).await?)
+    }
+
+    /// The one lookup: by id, owner and reach together.
+    async fn find(&self, by: &Principal, id: UploadId) -> Result<Upload, UploadError> {
+        if !by.reaches(id) {
+            return Err(UploadError::NotFound);
+        }
+        self.parts.db.find(id, by.owner()).await?.ok_or(UploadError::NotFound)
+    }
+
+    fn max_bytes(&self, by: &Principal) -> Option<u64> {
+        upload::max_bytes(self.parts.settings.max_bytes.map(|size| size.as_u64()), &by.limits)
+    }
+
+    /// Runs work that must not end with the request that asked for it.
+    async fn detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, UploadError>> + Send + 'static,
+    ) -> Result<T, UploadError> {
+        let task = self.parts.tasks.spawn(tracing::Instrument::in_current_span(work));
+        task.await.unwrap_or_else(|panic| Err(UploadError::Internal(panic.to_string())))
+    }
+}
+
+fn placement_of(upload: &Upload) -> Result<&upload::Placement, UploadError> {
+    upload.placement.as_ref().ok_or_else(|| UploadError::Internal(format!("upload {} has no content", upload.id)))
 }

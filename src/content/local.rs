@@ -1,0 +1,469 @@
+//! Contents as plain files below one folder.
+//!
+//! A growing file is written in place at absolute positions; a finished one is moved to its own path by `rename`, so a
+//! reader sees the whole file or none. Files and folders are private to the service's user, and all names are made from
+//! ids and dates. One process at a time owns the folder: a lock file refuses a second one, because the locks that keep
+//! two chunks of an upload apart live in the process.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, IoSlice},
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream::BoxStream};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio_util::io::ReaderStream;
+
+use super::{ContentError, ContentStore, Writer};
+use crate::domain::{Durability, Timestamp, UploadId, principal::User, upload::Placement};
+
+/// How much is read at once when content is delivered or hashed again, in bytes.
+const READ_BYTES: usize = 256 * 1024;
+/// How long a starting process waits for its predecessor to leave the folder.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Section `storage.local` of the configuration.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The folder that holds everything.
+    pub path: PathBuf,
+    /// Where growing files live, below `path`.
+    pub partial_path: String,
+    /// Where finished files live, below `path`: date parts as in strftime (UTC), `{upload_id}`, `{user_id}`, `{realm}`.
+    pub completed_path: String,
+    /// When a chunk counts as kept.
+    pub durability: Durability,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            path: "chunkgate-data/files".into(),
+            partial_path: "partial/{upload_id}.part".into(),
+            completed_path: "chunked_uploads/%Y/%m/%d/{upload_id}".into(),
+            durability: Durability::Disk,
+        }
+    }
+}
+
+/// A folder of files.
+#[derive(Debug)]
+pub struct LocalStore {
+    root: Arc<Path>,
+    partial: String,
+    completed: String,
+    durability: Durability,
+    /// Held for the life of the store: the claim on the folder.
+    _claim: File,
+}
+
+/// Where one upload lives: two paths below the root, fixed at creation so that a changed setting moves nothing.
+#[derive(Debug, Deserialize, Serialize)]
+struct Paths {
+    partial: String,
+    complete: String,
+}
+
+impl LocalStore {
+    /// Claims the folder, making it if needed.
+    ///
+    /// # Errors
+    /// A sentence: the folder cannot be made or written, another process owns it, or a path pattern is unusable.
+    pub async fn open(settings: &Settings) -> Result<Self, String> {
+        check_patterns(settings)?;
+        let root = settings.path.clone();
+        private_dirs().create(&root).map_err(|error| format!("cannot make the folder {}: {error}", root.display()))?;
+        let root = root.canonicalize().map_err(|error| format!("cannot enter {}: {error}", root.display()))?;
+        Ok(Self {
+            _claim: claim(&root).await?,
+            root: root.into(),
+            partial: settings.partial_path.clone(),
+            completed: settings.completed_path.clone(),
+            durability: settings.durability,
+        })
+    }
+
+    /// The two paths of a placement, made absolute.
+    fn paths(&self, placement: &Placement) -> Result<(PathBuf, PathBuf), ContentError> {
+        let paths: Paths = serde_json::from_str(&placement.0)
+            .map_err(|error| ContentError::Missing(format!("unreadable placement: {error}")))?;
+        for path in [&paths.partial, &paths.complete] {
+            if !is_below(Path::new(path)) {
+                return Err(ContentError::Missing(format!("placement {path:?} leaves the folder")));
+            }
+        }
+        Ok((self.root.join(paths.partial), self.root.join(paths.complete)))
+    }
+
+    fn writer(&self, file: File, at: u64) -> Box<dyn Writer> {
+        Box::new(LocalWriter { file: Arc::new(file), at, durability: self.durability })
+    }
+}
+
+#[async_trait]
+impl ContentStore for LocalStore {
+    fn place(&self, id: UploadId, owner: Option<&User>, created: Timestamp) -> Placement {
+        let paths = Paths {
+            partial: render(&self.partial, id, owner, created),
+            complete: render(&self.completed, id, owner, created),
+        };
+        Placement(serde_json::to_string(&paths).expect("two strings"))
+    }
+
+    async fn create(&self, placement: &Placement) -> Result<Box<dyn Writer>, ContentError> {
+        let (path, _) = self.paths(placement)?;
+        let (root, durability) = (self.root.clone(), self.durability);
+        let file = blocking(format!("making {}", path.display()), move || {
+            let folder = path.parent().unwrap_or(&root);
+            make_dirs(&root, folder, durability)?;
+            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            sync_dir(folder, durability)?;
+            Ok(file)
+        })
+        .await?;
+        Ok(self.writer(file, 0))
+    }
+
+    async fn append(&self, placement: &Placement, at: u64) -> Result<Box<dyn Writer>, ContentError> {
+        let (path, _) = self.paths(placement)?;
+        let file = blocking(format!("opening {}", path.display()), move || {
+            let file = OpenOptions::new().write(true).open(&path)?;
+            cut(&file, at)?;
+            Ok(file)
+        })
+        .await?;
+        Ok(self.writer(file, at))
+    }
+
+    async fn finish(&self, placement: &Placement, size: u64) -> Result<(), ContentError> {
+        let (partial, complete) = self.paths(placement)?;
+        let (root, durability) = (self.root.clone(), self.durability);
+        blocking(format!("finishing {}", complete.display()), move || {
+            let file = match OpenOptions::new().write(true).open(&partial) {
+                Ok(file) => file,
+                // Moved before, by a process that ended before it could record so.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && complete.exists() => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            cut(&file, size)?;
+            if durability == Durability::Disk {
+                file.sync_data()?;
+            }
+            let folder = complete.parent().unwrap_or(&root);
+            make_dirs(&root, folder, durability)?;
+            fs::rename(&partial, &complete)?;
+            sync_dir(folder, durability)?;
+            sync_dir(partial.parent().unwrap_or(&root), durability)
+        })
+        .await
+    }
+
+    async fn read(
+        &self,
+        placement: &Placement,
+        from: u64,
+        length: u64,
+    ) -> Result<BoxStream<'static, Result<Bytes, ContentError>>, ContentError> {
+        let (partial, complete) = self.paths(placement)?;
+        let doing = format!("reading {}", complete.display());
+        let file = blocking(doing.clone(), move || File::open(&complete).or_else(|_| File::open(&partial))).await?;
+        let mut file = tokio::fs::File::from_std(file);
+        file.seek(io::SeekFrom::Start(from)).await.map_err(|source| explain(doing.clone(), source))?;
+        let bytes = ReaderStream::with_capacity(file.take(length), READ_BYTES);
+        Ok(bytes.map(move |read| read.map_err(|source| explain(doing.clone(), source))).boxed())
+    }
+
+    async fn delete(&self, placement: &Placement) -> Result<(), ContentError> {
+        let (partial, complete) = self.paths(placement)?;
+        blocking(format!("removing {}", complete.display()), move || {
+            for path in [partial, complete] {
+                match fs::remove_file(path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    Ok(()) | Err(_) => {}
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn unfinished(&self) -> Result<Vec<(UploadId, Placement)>, ContentError> {
+        let (root, pattern) = (self.root.clone(), self.partial.clone());
+        let found = blocking("listing unfinished files".into(), move || {
+            let mut found = Vec::new();
+            collect(&root, &root.join(fixed_part(&pattern)), &pattern, &mut found)?;
+            Ok(found)
+        })
+        .await?;
+        let place = |(id, partial): (UploadId, String)| {
+            // Nothing is known of a complete place; naming the same file twice makes `delete` remove just this one.
+            let paths = Paths { complete: partial.clone(), partial };
+            (id, Placement(serde_json::to_string(&paths).expect("two strings")))
+        };
+        Ok(found.into_iter().map(place).collect())
+    }
+
+    async fn check(&self) -> Result<(), ContentError> {
+        let (root, durability) = (self.root.clone(), self.durability);
+        let (from, to) = (self.root.join(fixed_part(&self.partial)), self.root.join(fixed_part(&self.completed)));
+        blocking("writing a probe".into(), move || {
+            make_dirs(&root, &from, durability)?;
+            make_dirs(&root, &to, durability)?;
+            // Through both folders, because a mount between them would make every completion fail.
+            let (probe, moved) = (from.join(".probe"), to.join(".probe"));
+            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&probe)?;
+            file.write_all_at(b"probe", 0)?;
+            fs::rename(&probe, &moved)?;
+            fs::remove_file(&moved)
+        })
+        .await
+    }
+}
+
+/// A growing file and where its next byte goes.
+struct LocalWriter {
+    file: Arc<File>,
+    at: u64,
+    durability: Durability,
+}
+
+#[async_trait]
+impl Writer for LocalWriter {
+    async fn write(&mut self, frames: Vec<Bytes>) -> Result<(), ContentError> {
+        let (file, at) = (self.file.clone(), self.at);
+        let length: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
+        blocking("writing a chunk".into(), move || write_frames(&file, &frames, at)).await?;
+        self.at += length;
+        Ok(())
+    }
+
+    async fn sync(&mut self) -> Result<(), ContentError> {
+        if self.durability == Durability::Os {
+            return Ok(());
+        }
+        let file = self.file.clone();
+        blocking("syncing a chunk".into(), move || file.sync_data()).await
+    }
+}
+
+/// Writes all frames at `at` with as few calls as the kernel allows, copying nothing.
+fn write_frames(file: &File, frames: &[Bytes], mut at: u64) -> io::Result<()> {
+    /// Linux takes at most this many buffers in one call (`UIO_MAXIOV`).
+    const MOST: usize = 1024;
+    for frames in frames.chunks(MOST) {
+        let mut slices: Vec<IoSlice<'_>> = frames.iter().map(|frame| IoSlice::new(frame)).collect();
+        let mut rest = slices.as_mut_slice();
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            match rustix::io::pwritev(file, rest, at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    at += written as u64;
+                    IoSlice::advance_slices(&mut rest, written);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Cuts what lies beyond `at`.
+fn cut(file: &File, at: u64) -> io::Result<()> {
+    match file.metadata()?.len() {
+        length if length < at => {
+            Err(io::Error::new(io::ErrorKind::NotFound, format!("the file has {length} bytes, {at} were acknowledged")))
+        }
+        length if length > at => file.set_len(at),
+        _ => Ok(()),
+    }
+}
+
+/// Runs file work off the async threads.
+async fn blocking<T: Send + 'static>(
+    doing: String,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, ContentError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(|source| explain(doing, source)),
+        Err(panic) => Err(explain(doing, io::Error::other(panic))),
+    }
+}
+
+/// The outcome that callers tell apart, from what the system said.
+fn explain(doing: String, source: io::Error) -> ContentError {
+    match source.kind() {
+        // EFBIG: the file system cannot hold a file of that size; for the client it is full.
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => ContentError::Full,
+        io::ErrorKind::NotFound => ContentError::Missing(format!("{doing}: {source}")),
+        _ => ContentError::Failed { doing, source },
+    }
+}
+
+fn private_dirs() -> DirBuilder {
+    let mut dirs = DirBuilder::new();
+    dirs.recursive(true).mode(0o700);
+    dirs
+}
+
+/// Makes `folder` and what is missing above it, up to `root`; each new name is made durable in its parent.
+fn make_dirs(root: &Path, folder: &Path, durability: Durability) -> io::Result<()> {
+    if folder == root || folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().unwrap_or(root);
+    make_dirs(root, parent, durability)?;
+    private_dirs().create(folder)?;
+    sync_dir(parent, durability)
+}
+
+/// Makes the names in a folder durable: a synced file is lost if its name is.
+fn sync_dir(folder: &Path, durability: Durability) -> io::Result<()> {
+    match durability {
+        Durability::Disk => File::open(folder)?.sync_all(),
+        Durability::Os => Ok(()),
+    }
+}
+
+/// Claims the folder for this process; waits a little for a predecessor that is just leaving.
+async fn claim(root: &Path) -> Result<File, String> {
+    let path = root.join(".lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| format!("cannot write below {}: {error}", root.display()))?;
+    let until = tokio::time::Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(format!("cannot lock {}: {error}", path.display())),
+            Err(TryLockError::WouldBlock) if tokio::time::Instant::now() >= until => {
+                return Err(format!("another process already serves the folder {}", root.display()));
+            }
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+/// Refuses patterns that would mix up files or leave the folder.
+fn check_patterns(settings: &Settings) -> Result<(), String> {
+    let (partial, completed) = (&settings.partial_path, &settings.completed_path);
+    for (key, pattern) in [("partial_path", partial), ("completed_path", completed)] {
+        if !pattern.contains("{upload_id}") {
+            return Err(format!("storage.local.{key} must contain {{upload_id}}"));
+        }
+        if !is_below(Path::new(pattern)) || pattern.contains(char::is_control) {
+            return Err(format!("storage.local.{key} must be a path below storage.local.path, without `..`"));
+        }
+        if jiff::fmt::strtime::format(pattern, Timestamp::UNIX_EPOCH).is_err() {
+            return Err(format!("storage.local.{key} has a date part that strftime does not know"));
+        }
+    }
+    let name = partial.rsplit('/').next().unwrap_or_default();
+    let folder = fixed_part(partial);
+    if !name.contains("{upload_id}") || name.contains('%') || folder.as_os_str().is_empty() {
+        return Err("storage.local.partial_path must be a folder, then a file name made of {upload_id}".into());
+    }
+    if fixed_part(completed).starts_with(&folder) {
+        return Err("storage.local.completed_path must lie outside the folder of partial_path".into());
+    }
+    Ok(())
+}
+
+/// Whether a path has nothing but plain names.
+fn is_below(path: &Path) -> bool {
+    path.components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// The leading folders of a pattern that are the same for every upload.
+fn fixed_part(pattern: &str) -> PathBuf {
+    let folders = pattern.rsplit_once('/').map_or("", |(folders, _)| folders);
+    folders.split('/').take_while(|name| !name.contains(['{', '%'])).collect()
+}
+
+fn render(pattern: &str, id: UploadId, owner: Option<&User>, created: Timestamp) -> String {
+    let dated = jiff::fmt::strtime::format(pattern, created).unwrap_or_else(|_| pattern.to_owned());
+    let user = owner.map_or_else(|| "anonymous".to_owned(), |user| user.id.to_string());
+    let realm = owner.map_or_else(|| "anonymous".to_owned(), |user| as_file_name(&user.realm));
+    dated.replace("{upload_id}", &id.to_string()).replace("{user_id}", &user).replace("{realm}", &realm)
+}
+
+/// A realm's name with everything replaced that is not plainly harmless in a path.
+fn as_file_name(name: &str) -> String {
+    let harmless = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    name.chars().map(harmless).collect()
+}
+
+/// Gathers the files below `folder` whose names are made like the pattern's.
+fn collect(root: &Path, folder: &Path, pattern: &str, found: &mut Vec<(UploadId, String)>) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    let name = pattern.rsplit('/').next().unwrap_or(pattern);
+    let (before, after) = name.split_once("{upload_id}").unwrap_or((name, ""));
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            collect(root, &entry.path(), pattern, found)?;
+            continue;
+        }
+        let file_name = entry.file_name().to_string_lossy().into_owned();
+        let id = file_name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)).map(str::parse);
+        if let (Some(Ok(id)), Ok(below)) = (id, entry.path().strip_prefix(root)) {
+            found.push((id, below.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(partial: &str, completed: &str) -> Result<(), String> {
+        check_patterns(&Settings {
+            partial_path: partial.into(),
+            completed_path: completed.into(),
+            ..Settings::default()
+        })
+    }
+
+    #[test]
+    fn patterns_that_are_refused() {
+        assert_eq!(check_patterns(&Settings::default()), Ok(()));
+        assert_eq!(with("p/{upload_id}", "{realm}/{user_id}/{upload_id}").err(), None);
+        for (partial, completed) in [
+            ("p/x", "c/{upload_id}"),
+            ("p/{upload_id}", "c/x"),
+            ("../{upload_id}", "c/{upload_id}"),
+            ("/p/{upload_id}", "c/{upload_id}"),
+            ("p/{upload_id}", "c/../{upload_id}"),
+            ("p/{upload_id}", "p/{upload_id}.done"),
+            ("{upload_id}", "c/{upload_id}"),
+            ("p/{upload_id}", "c/%!/{upload_id}"),
+        ] {
+            assert!(with(partial, completed).is_err(), "{partial} {completed}");
+        }
+    }
+
+    #[test]
+    fn rendered_paths_have_no_client_text() {
+        let owner = User { id: crate::domain::UserId::new(), realm: "../a b".into(), username: "../../x".into() };
+        let id = UploadId::new();
+        let path = render("%Y/%m/{realm}/{user_id}/{upload_id}", id, Some(&owner), Timestamp::UNIX_EPOCH);
+        assert_eq!(path, format!("1970/01/___a_b/{}/{id}", owner.id));
+    }
+}

@@ -1,0 +1,246 @@
+//! Create and append: from one command to one committed chunk.
+
+use std::sync::Arc;
+
+use super::{
+    Append, Body, Contention, ExpiresFrom, Keep, New, Target, UploadError, Uploads,
+    lock::Guard,
+    placement_of,
+    pump::{Drain, Pump, Received, Then, rehash},
+};
+use crate::{
+    db::{Advance, StoreError},
+    domain::{
+        UploadId, after,
+        digest::Running,
+        principal::{Binding, Principal},
+        upload::{self, Claim, KeptDigest, Plan, Refusal, State, Upload},
+    },
+};
+
+/// What the first chunk's commit records besides the upload.
+struct Birth {
+    binding: Option<Binding>,
+}
+
+impl Uploads {
+    /// Makes an upload without bytes.
+    ///
+    /// # Errors
+    /// A [`Refusal`] of the size, [`UploadError::Forbidden`], [`UploadError::Replayed`], or a store's failure.
+    pub async fn create(&self, by: &Principal, new: New, size: Option<u64>) -> Result<Upload, UploadError> {
+        let claim = Claim { at: upload::At::Exactly(0), length: Some(0), size, last: false };
+        let body = Box::pin(futures_util::stream::empty());
+        let append = Append { target: Target::New(new), claim, keep: Keep::Whole, contention: Contention::Wait, body };
+        self.append(by, append).await
+    }
+
+    /// Takes in a chunk. Returns the upload as it stands afterwards.
+    ///
+    /// The work goes on if the caller is dropped. With [`Keep::Received`] an error may still have moved the offset.
+    ///
+    /// # Errors
+    /// Every [`UploadError`].
+    pub async fn append(&self, by: &Principal, append: Append) -> Result<Upload, UploadError> {
+        let Append { target, claim, keep, contention, body } = append;
+        let (guard, upload, plan, born) = match target {
+            Target::New(new) => self.begin(by, new, &claim)?,
+            Target::Known(id) => {
+                let (guard, upload, plan) = self.resume(by, id, &claim, contention).await?;
+                (guard, upload, plan, None)
+            }
+        };
+        let core = self.clone();
+        self.detached(async move { core.pump(upload, plan, keep, body, guard, born).await }).await
+    }
+
+    /// The rules for a first chunk.
+    fn begin(
+        &self,
+        by: &Principal,
+        new: New,
+        claim: &Claim,
+    ) -> Result<(Guard, Upload, Plan, Option<Birth>), UploadError> {
+        if !by.may_create {
+            return Err(UploadError::Forbidden);
+        }
+        let plan = upload::may_begin(claim, self.max_bytes(by))?;
+        let upload = self.unborn(by, new);
+        let guard = self.parts.locks.try_acquire(upload.id).ok_or(UploadError::Busy)?;
+        Ok((guard, upload, plan, Some(Birth { binding: by.binding })))
+    }
+
+    /// An upload that is not recorded yet.
+    fn unborn(&self, by: &Principal, new: New) -> Upload {
+        let (id, now) = (UploadId::new(), self.now());
+        Upload {
+            id,
+            owner: by.owner().user_id(),
+            filename: upload::display_name(&new.filename),
+            content_type: new.content_type,
+            state: State::Receiving,
+            offset: 0,
+            size: None,
+            digest: new.digest.map(|algorithm| KeptDigest { algorithm, state: Running::new(algorithm).save() }),
+            sum: None,
+            placement: Some(self.parts.content.place(id, by.user.as_ref(), now)),
+            created: now,
+            updated: now,
+            expires: after(now, self.parts.settings.expires_after),
+            ended: None,
+        }
+    }
+
+    /// The lock and the rules for a later chunk. A held lock is waited for only if the rules would admit the chunk.
+    async fn resume(
+        &self,
+        by: &Principal,
+        id: UploadId,
+        claim: &Claim,
+        contention: Contention,
+    ) -> Result<(Guard, Upload, Plan), UploadError> {
+        let rule = async || {
+            let upload = self.find(by, id).await?;
+            let plan = upload.may_append(claim, self.max_bytes(by), self.now())?;
+            Ok::<_, UploadError>((upload, plan))
+        };
+        let guard = match self.parts.locks.try_acquire(id) {
+            Some(guard) => guard,
+            None => {
+                rule().await?;
+                self.parts.locks.acquire(id, contention).await.ok_or(UploadError::Busy)?
+            }
+        };
+        let (upload, plan) = rule().await?;
+        Ok((guard, upload, plan))
+    }
+
+    async fn pump(
+        &self,
+        upload: Upload,
+        plan: Plan,
+        keep: Keep,
+        body: Body,
+        guard: Guard,
+        mut born: Option<Birth>,
+    ) -> Result<Upload, UploadError> {
+        let placement = placement_of(&upload)?.clone();
+        let outcome = self.take_in(upload, plan, keep, body, guard, &mut born).await;
+        // Still unborn: no row knows these bytes.
+        if born.is_some() {
+            self.parts.content.delete(&placement).await?;
+        }
+        outcome
+    }
+
+    async fn take_in(
+        &self,
+        mut upload: Upload,
+        plan: Plan,
+        keep: Keep,
+        body: Body,
+        guard: Guard,
+        born: &mut Option<Birth>,
+    ) -> Result<Upload, UploadError> {
+        let parts = &self.parts;
+        let placement = placement_of(&upload)?;
+        let digest = self.running(&upload).await?;
+        let writer = match born {
+            Some(_) => parts.content.create(placement).await?,
+            None => parts.content.append(placement, plan.from).await?,
+        };
+        let drain = Drain::new(writer, digest, parts.tasks.clone(), Arc::new(guard));
+        let mut pump = Pump::new(plan, keep, body, &parts.budget, drain);
+        loop {
+            let received = pump.run().await?;
+            let size = match received.then {
+                Then::End => plan.settle(received.bytes)?,
+                Then::More | Then::CutShort(_) => plan.size,
+            };
+            match born {
+                Some(birth) => {
+                    self.bear(&mut upload, birth, &received, size).await?;
+                    *born = None;
+                }
+                None => self.commit(&mut upload, &plan, &received, size).await?,
+            }
+            match received.then {
+                Then::More => {}
+                Then::End => return Ok(upload),
+                Then::CutShort(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Records a first chunk together with its upload.
+    async fn bear(
+        &self,
+        upload: &mut Upload,
+        birth: &Birth,
+        received: &Received,
+        size: Option<u64>,
+    ) -> Result<(), UploadError> {
+        upload.offset = received.bytes;
+        upload.size = size;
+        upload.digest = received.digest.as_ref().map(keep_digest);
+        match self.parts.db.insert(upload, birth.binding).await {
+            Err(StoreError::Conflict) => Err(UploadError::Replayed),
+            other => Ok(other?),
+        }
+    }
+
+    /// Moves the row to where the durable bytes reach. Nothing to move, nothing written.
+    async fn commit(
+        &self,
+        upload: &mut Upload,
+        plan: &Plan,
+        received: &Received,
+        size: Option<u64>,
+    ) -> Result<(), UploadError> {
+        let to = plan.from + received.bytes;
+        if to == upload.offset && size == upload.size {
+            return Ok(());
+        }
+        let now = self.now();
+        let expires = match self.parts.settings.expires_from {
+            ExpiresFrom::Creation => upload.expires,
+            ExpiresFrom::Activity => after(now, self.parts.settings.expires_after),
+        };
+        let digest = received.digest.as_ref().map(keep_digest);
+        let advance = Advance { from: upload.offset, to, size, digest: digest.clone(), expires, now };
+        if !self.parts.db.advance(upload.id, &advance).await? {
+            return Err(self.lost_race(upload).await?);
+        }
+        (upload.offset, upload.size, upload.digest) = (to, size, digest);
+        (upload.expires, upload.updated) = (expires, now);
+        Ok(())
+    }
+
+    /// Why a compare-and-set found the row elsewhere.
+    pub(super) async fn lost_race(&self, upload: &Upload) -> Result<UploadError, UploadError> {
+        let Some(stands) = self.parts.db.find(upload.id, upload.owner()).await? else {
+            return Ok(UploadError::NotFound);
+        };
+        Ok(UploadError::Refused(match stands.state_at(self.now()) {
+            State::Receiving => Refusal::WrongOffset { offset: stands.offset },
+            State::Complete => Refusal::Complete,
+            State::Cancelled => Refusal::Cancelled,
+            State::Expired => Refusal::Expired,
+        }))
+    }
+
+    /// The digest up to the upload's offset: from the row, or once more from the bytes if the row's cannot be read.
+    pub(super) async fn running(&self, upload: &Upload) -> Result<Option<Running>, UploadError> {
+        let Some(kept) = &upload.digest else { return Ok(None) };
+        if let Some(running) = Running::restore(kept.algorithm, &kept.state) {
+            return Ok(Some(running));
+        }
+        tracing::warn!(upload.id = %upload.id, "digest state is unreadable, computing it from the bytes");
+        let fresh = Running::new(kept.algorithm);
+        rehash(&*self.parts.content, placement_of(upload)?, fresh, upload.offset).await.map(Some)
+    }
+}
+
+fn keep_digest(running: &Running) -> KeptDigest {
+    KeptDigest { algorithm: running.algorithm(), state: running.save() }
+}

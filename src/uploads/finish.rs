@@ -1,0 +1,90 @@
+//! Finish and cancel: how an upload ends.
+
+use super::{Contention, UploadError, Uploads, placement_of};
+use crate::domain::{
+    UploadId,
+    digest::{Digest, Running},
+    principal::Principal,
+    upload::{Finish, Refusal, State, Upload},
+};
+
+impl Uploads {
+    /// Completes an upload: every byte there, and the digest right if one is expected. Repeating answers the same and
+    /// does nothing.
+    ///
+    /// # Errors
+    /// A [`Refusal`], [`UploadError::Busy`], or a store's failure. The upload stays as it was.
+    pub async fn finish(&self, by: &Principal, id: UploadId, expected: Option<Digest>) -> Result<Upload, UploadError> {
+        self.find(by, id).await?.may_finish(expected.as_ref(), self.now())?;
+        let guard = self.parts.locks.acquire(id, Contention::Wait).await.ok_or(UploadError::Busy)?;
+        let upload = self.find(by, id).await?;
+        let core = self.clone();
+        self.detached(async move {
+            let finished = core.seal(upload, expected).await;
+            drop(guard);
+            finished
+        })
+        .await
+    }
+
+    async fn seal(&self, mut upload: Upload, expected: Option<Digest>) -> Result<Upload, UploadError> {
+        let now = self.now();
+        let finish = upload.may_finish(expected.as_ref(), now)?;
+        let sum = match finish {
+            Finish::Already => upload.sum.clone(),
+            Finish::Now => self.running(&upload).await?.map(Running::finish),
+        };
+        if let (Some(expected), Some(sum)) = (&expected, &sum)
+            && !expected.matches(sum)
+        {
+            return Err(Refusal::WrongDigest { algorithm: sum.algorithm }.into());
+        }
+        if finish == Finish::Already {
+            return Ok(upload);
+        }
+        self.parts.content.finish(placement_of(&upload)?, upload.offset).await?;
+        if !self.parts.db.complete(upload.id, upload.offset, sum.as_ref(), now).await? {
+            return Err(self.lost_race(&upload).await?);
+        }
+        (upload.state, upload.sum, upload.digest) = (State::Complete, sum, None);
+        (upload.ended, upload.updated) = (Some(now), now);
+        Ok(upload)
+    }
+
+    /// Ends an upload, growing or complete, and removes its bytes. Its id answers as cancelled from now on.
+    ///
+    /// # Errors
+    /// A [`Refusal`], [`UploadError::Busy`], or a store's failure.
+    pub async fn cancel(&self, by: &Principal, id: UploadId) -> Result<(), UploadError> {
+        self.find(by, id).await?.may_cancel(self.now())?;
+        let guard = self.parts.locks.acquire(id, Contention::TakeOver).await.ok_or(UploadError::Busy)?;
+        let upload = self.find(by, id).await?;
+        upload.may_cancel(self.now())?;
+        let core = self.clone();
+        self.detached(async move {
+            let ended = core.end(&upload, State::Cancelled).await;
+            drop(guard);
+            ended
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// Ends an upload whose lock is held: the row first, so that no chunk can follow; then the bytes; then the fact
+    /// that they are gone. A crash in between is picked up by the reaper. `false`: the row had moved on.
+    pub(super) async fn end(&self, upload: &Upload, state: State) -> Result<bool, UploadError> {
+        if !self.parts.db.end(upload.id, &[upload.state], state, self.now()).await? {
+            return Ok(false);
+        }
+        self.collect(upload).await?;
+        Ok(true)
+    }
+
+    /// Removes the bytes of an ended upload, then records so.
+    pub(super) async fn collect(&self, upload: &Upload) -> Result<(), UploadError> {
+        if let Some(placement) = &upload.placement {
+            self.parts.content.delete(placement).await?;
+        }
+        Ok(self.parts.db.content_gone(upload.id).await?)
+    }
+}

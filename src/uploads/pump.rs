@@ -1,0 +1,314 @@
+//! The pump: from the body of a request into the content, then one commit.
+//!
+//! It runs in a task of its own, because a handler is dropped when its client leaves, and bytes that arrived must not
+//! depend on that. Frames are gathered, then written and hashed off the async threads while the next ones are read; at
+//! most one batch is being written while one is gathered, and all batches of the process share one [`Budget`].
+//!
+//! Nothing is acknowledged before it is durable and its row is committed. A chunk is admitted as [`Keep`] says: as a
+//! whole or not at all, or as far as it came.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::task::JoinHandle;
+
+use super::{Body, BodyError, UploadError, lock::Guard};
+use crate::{
+    content::{ContentError, ContentStore, Writer},
+    domain::{
+        digest::Running,
+        upload::{Placement, Plan},
+    },
+    worker::Tasks,
+};
+
+/// How many bytes are gathered before they are written: with less, system calls cost more than the copy; with more,
+/// nothing is gained.
+const BATCH_BYTES: usize = 256 * 1024;
+/// Bytes gathered or being written in the whole process. When they are used up, batches get smaller, nobody waits.
+const BUDGET_BYTES: usize = 32 * 1024 * 1024;
+/// A long body of a streaming door is committed every so many bytes.
+const CHECKPOINT_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What becomes of a chunk that did not arrive whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing of it is admitted. For doors that POST chunks as parts of a form.
+    Whole,
+    /// What arrived is admitted. For doors that stream.
+    Received,
+}
+
+/// The process-wide allowance for gathered bytes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Budget {
+    used: Arc<AtomicUsize>,
+}
+
+/// Bytes taken from the budget; given back on drop.
+struct Share {
+    budget: Budget,
+    bytes: usize,
+}
+
+impl Budget {
+    fn share(&self) -> Share {
+        Share { budget: self.clone(), bytes: 0 }
+    }
+}
+
+impl Share {
+    /// Takes `bytes` more, if they are there.
+    fn grow(&mut self, bytes: usize) -> bool {
+        let took = self.budget.used.try_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            (used + bytes <= BUDGET_BYTES).then_some(used + bytes)
+        });
+        if took.is_ok() {
+            self.bytes += bytes;
+        }
+        took.is_ok()
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// What a pump took in so far: durable, and not yet committed.
+pub(super) struct Received {
+    /// Bytes written and synced since the plan's start.
+    pub(super) bytes: u64,
+    /// Digest up to them.
+    pub(super) digest: Option<Running>,
+    /// Whether more may follow, or why the body ended.
+    pub(super) then: Then,
+}
+
+/// How it goes on after [`Received`].
+pub(super) enum Then {
+    /// This was a checkpoint: commit, and go on pumping.
+    More,
+    /// The body came to its end.
+    End,
+    /// The body was cut short. What arrived is to be kept.
+    CutShort(UploadError),
+}
+
+/// One body on its way into one content.
+pub(super) struct Pump {
+    plan: Plan,
+    keep: Keep,
+    body: Body,
+    batch: Batch,
+    drain: Drain,
+    taken: u64,
+    checkpoint: u64,
+}
+
+impl Pump {
+    /// A pump that has taken in nothing.
+    pub(super) fn new(plan: Plan, keep: Keep, body: Body, budget: &Budget, drain: Drain) -> Self {
+        Self { plan, keep, body, batch: Batch::new(budget), drain, taken: 0, checkpoint: CHECKPOINT_BYTES }
+    }
+
+    /// Pumps to the body's end or, where what arrives is kept, to the next checkpoint.
+    ///
+    /// # Errors
+    /// Whatever keeps the chunk from being admitted. With [`Keep::Received`], what ends a body early is no error but
+    /// told beside what arrived.
+    pub(super) async fn run(&mut self) -> Result<Received, UploadError> {
+        let then = loop {
+            match self.take_in().await {
+                Ok(true) if self.keep == Keep::Received && self.taken >= self.checkpoint => {
+                    self.checkpoint += CHECKPOINT_BYTES;
+                    break Then::More;
+                }
+                Ok(true) => {}
+                Ok(false) => break Then::End,
+                Err(error) if self.keep == Keep::Whole => return Err(error),
+                Err(error) => break Then::CutShort(error),
+            }
+        };
+        let Received { bytes, digest, then } = self.drain.received(self.batch.take(), then).await?;
+        match (self.keep, then) {
+            (Keep::Whole, Then::CutShort(error)) => Err(error),
+            (_, then) => Ok(Received { bytes, digest, then }),
+        }
+    }
+
+    /// Takes in one frame; `false` at the end of the body.
+    async fn take_in(&mut self) -> Result<bool, UploadError> {
+        let Some(mut frame) = self.next().await? else { return Ok(false) };
+        self.drain.guard.progressed();
+        let room = self.plan.at_most - self.taken;
+        let beyond = frame.len() as u64 > room;
+        if beyond {
+            frame.truncate(room as usize);
+        }
+        self.taken += frame.len() as u64;
+        if let Some(full) = self.batch.push(frame) {
+            self.drain.write(full).await?;
+        }
+        if beyond { Err(self.plan.beyond.into()) } else { Ok(true) }
+    }
+
+    /// The next bytes, unless somebody else needs the upload or the service stops.
+    async fn next(&mut self) -> Result<Option<Bytes>, UploadError> {
+        tokio::select! {
+            biased;
+            () = self.drain.guard.asked_to_let_go() => Err(UploadError::Busy),
+            () = self.drain.tasks.letting_go() => Err(UploadError::ShuttingDown),
+            frame = self.body.next() => frame.transpose().map_err(UploadError::Body),
+        }
+    }
+}
+
+/// Frames gathered for one write.
+struct Batch {
+    frames: Vec<Bytes>,
+    bytes: usize,
+    share: Share,
+}
+
+impl Batch {
+    fn new(budget: &Budget) -> Self {
+        Self { frames: Vec::new(), bytes: 0, share: budget.share() }
+    }
+
+    /// Adds a frame; gives back the batch when it is time to write it.
+    fn push(&mut self, frame: Bytes) -> Option<Self> {
+        if frame.is_empty() {
+            return None;
+        }
+        let fits = self.share.grow(frame.len());
+        self.bytes += frame.len();
+        self.frames.push(frame);
+        (!fits || self.bytes >= BATCH_BYTES).then(|| self.take())
+    }
+
+    fn take(&mut self) -> Self {
+        let fresh = Self::new(&self.share.budget);
+        std::mem::replace(self, fresh)
+    }
+}
+
+/// Writes one batch at a time, in the background.
+pub(super) struct Drain {
+    sink: Option<Sink>,
+    under_way: Option<JoinHandle<(Sink, Result<(), ContentError>)>>,
+    tasks: Tasks,
+    /// Shared with the write under way: however the pump ends, the lock is not released before the write has.
+    guard: Arc<Guard>,
+}
+
+/// The half of the pump that is off the async threads: owns the writer and the digest.
+struct Sink {
+    writer: Box<dyn Writer>,
+    digest: Option<Running>,
+    written: u64,
+}
+
+impl Drain {
+    /// Writes to `writer`, keeps up `digest`, holds `guard`.
+    pub(super) fn new(writer: Box<dyn Writer>, digest: Option<Running>, tasks: Tasks, guard: Arc<Guard>) -> Self {
+        Self { sink: Some(Sink { writer, digest, written: 0 }), under_way: None, tasks, guard }
+    }
+
+    /// Begins to write `batch` once the one before it is written.
+    async fn write(&mut self, batch: Batch) -> Result<(), ContentError> {
+        self.settle().await?;
+        if batch.frames.is_empty() {
+            return Ok(());
+        }
+        let Some(mut sink) = self.sink.take() else { return Err(lost()) };
+        let guard = self.guard.clone();
+        self.under_way = Some(self.tasks.spawn(async move {
+            let outcome = sink.take_in(batch).await;
+            drop(guard);
+            (sink, outcome)
+        }));
+        Ok(())
+    }
+
+    /// Waits for the batch under way.
+    async fn settle(&mut self) -> Result<(), ContentError> {
+        let Some(under_way) = self.under_way.take() else { return Ok(()) };
+        let (sink, outcome) = under_way.await.map_err(|_| lost())?;
+        self.sink = Some(sink);
+        outcome
+    }
+
+    /// Writes the last batch and makes everything durable. A write that failed leaves what came before it.
+    async fn received(&mut self, batch: Batch, then: Then) -> Result<Received, UploadError> {
+        let written = match self.write(batch).await {
+            Ok(()) => self.settle().await,
+            failed => failed,
+        };
+        let then = match (written, then) {
+            (Err(error), Then::More | Then::End) => Then::CutShort(error.into()),
+            (_, then) => then,
+        };
+        let sink = self.sink.as_mut().ok_or_else(lost)?;
+        if sink.written > 0 {
+            sink.writer.sync().await?;
+        }
+        Ok(Received { bytes: sink.written, digest: sink.digest.clone(), then })
+    }
+}
+
+impl Sink {
+    /// Writes and hashes side by side; both count only if the write succeeded.
+    async fn take_in(&mut self, batch: Batch) -> Result<(), ContentError> {
+        let hashed = self.digest.clone().map(|digest| hash(digest, batch.frames.clone()));
+        self.writer.write(batch.frames).await?;
+        if let Some(hashed) = hashed {
+            self.digest = Some(hashed.await.map_err(|_| lost())?);
+        }
+        self.written += batch.bytes as u64;
+        Ok(())
+    }
+}
+
+fn hash(mut digest: Running, frames: Vec<Bytes>) -> JoinHandle<Running> {
+    tokio::task::spawn_blocking(move || {
+        frames.iter().for_each(|frame| digest.update(frame));
+        digest
+    })
+}
+
+/// A task of the pump panicked, or an earlier failure took its writer along.
+fn lost() -> ContentError {
+    ContentError::Failed { doing: "writing a chunk".into(), source: std::io::Error::other("the writer is gone") }
+}
+
+/// Computes a digest anew from bytes that are already there; for a saved state that cannot be read.
+pub(super) async fn rehash(
+    content: &dyn ContentStore,
+    placement: &Placement,
+    mut digest: Running,
+    length: u64,
+) -> Result<Running, UploadError> {
+    let mut bytes = content.read(placement, 0, length).await?;
+    let mut seen = 0;
+    while let Some(frame) = bytes.next().await {
+        let frame = frame?;
+        seen += frame.len() as u64;
+        digest = hash(digest, vec![frame]).await.map_err(|_| lost())?;
+    }
+    match seen == length {
+        true => Ok(digest),
+        false => Err(ContentError::Missing(format!("{seen} of {length} bytes are there")).into()),
+    }
+}
+
+impl From<BodyError> for UploadError {
+    fn from(error: BodyError) -> Self {
+        Self::Body(error)
+    }
+}
