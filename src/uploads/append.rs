@@ -126,8 +126,9 @@ impl Uploads {
     ) -> Result<Upload, UploadError> {
         let placement = placement_of(&upload)?.clone();
         let outcome = self.take_in(upload, plan, keep, body, guard, &mut born).await;
-        // Still unborn: no row knows these bytes.
-        if born.is_some() {
+        // Still unborn: no row knows these bytes. If the database did not say whether it made the row, the reaper asks
+        // it again before it removes them.
+        if born.is_some() && !matches!(outcome, Err(UploadError::Unavailable(_))) {
             self.parts.content.delete(&placement).await?;
         }
         outcome

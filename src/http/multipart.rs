@@ -1,0 +1,428 @@
+//! Door: django-chunked-upload.
+//!
+//! Chunks are multipart form POSTs with a `Content-Range`; completion is a second request with the md5. Statuses, keys,
+//! messages, timestamp format and the spacing of the JSON are those of the original (2.0.0 on Django 4.2), so that its
+//! clients (jQuery-File-Upload above all) go on working unchanged; where the original lost or corrupted data it is
+//! refused. The page `proto-docs/multipart.md` lists every difference.
+//!
+//! A chunk is atomic: its bytes count when the form's end was seen and everything in it was in order.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AppState,
+    body::{incoming, read_form},
+    extract::presented,
+    form::{FilePart, Form, Prefix},
+    headers::{ContentRange, ContentRangeError, iso_millis},
+    problem::log_failure,
+};
+use crate::{
+    auth::{AuthError, credentials},
+    domain::{
+        UploadId,
+        digest::{Algorithm, Digest},
+        principal::Principal,
+        upload::{At, Claim, Refusal, Upload},
+    },
+    uploads::{Append, BodyError, Contention, Keep, New, Target, UploadError},
+};
+
+/// Section `multipart` of the configuration.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Path of the upload route; the completion route is the same with `_complete` appended.
+    pub prefix: String,
+    /// Name of the form field that carries the chunk.
+    pub field_name: String,
+    /// Header that carries the range of the chunk.
+    pub content_range_header: String,
+    /// Whether a request without that header is refused instead of taken as the whole file.
+    pub require_content_range: bool,
+    /// Whether completion asks for the md5 and compares it.
+    pub require_md5: bool,
+    /// Content type of the answers.
+    pub content_type: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            prefix: "/chunked_upload".into(),
+            field_name: "file".into(),
+            content_range_header: "Content-Range".into(),
+            require_content_range: false,
+            require_md5: true,
+            content_type: "application/json".into(),
+        }
+    }
+}
+
+/// The two routes, each with and without a trailing slash: a POST is never redirected, its body would be lost.
+pub fn routes(settings: &Settings) -> Router<AppState> {
+    let chunk = post(upload).options(allowed).fallback(not_allowed);
+    let done = post(complete).options(allowed).fallback(not_allowed);
+    let prefix = &settings.prefix;
+    Router::new()
+        .route(prefix, chunk.clone())
+        .route(&format!("{prefix}/"), chunk)
+        .route(&format!("{prefix}_complete"), done.clone())
+        .route(&format!("{prefix}_complete/"), done)
+}
+
+// ---- wire types ----------------------------------------------------------------------------------------------------
+
+/// Answer to a chunk, keys in the original's order.
+#[derive(Serialize)]
+struct Accepted {
+    upload_id: String,
+    offset: u64,
+    expires: String,
+}
+
+/// Answer to a refusal.
+#[derive(Serialize)]
+struct Detail {
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
+}
+
+/// What can go wrong at this door.
+enum Wire {
+    Auth(AuthError),
+    Upload(UploadError),
+    /// 400 with this text.
+    Bad(String),
+}
+
+impl From<AuthError> for Wire {
+    fn from(error: AuthError) -> Self {
+        Self::Auth(error)
+    }
+}
+
+impl From<UploadError> for Wire {
+    fn from(error: UploadError) -> Self {
+        Self::Upload(error)
+    }
+}
+
+impl From<BodyError> for Wire {
+    fn from(error: BodyError) -> Self {
+        Self::Upload(UploadError::Body(error))
+    }
+}
+
+// ---- handlers ------------------------------------------------------------------------------------------------------
+
+async fn upload(State(app): State<AppState>, request: Request) -> Response {
+    let outcome = chunk(&app, request).await;
+    match outcome {
+        Ok(upload) => accepted(&app.multipart, &upload),
+        Err(error) => refused(&app, error),
+    }
+}
+
+async fn chunk(app: &AppState, request: Request) -> Result<Upload, Wire> {
+    let settings = &app.multipart;
+    let (parts, body) = request.into_parts();
+    let early = admit_by_head(app, &parts).await?;
+    let range = content_range(&parts.headers, settings);
+    if early.is_some() {
+        // Known before a byte of the body is read.
+        range.as_ref().map_err(|text| Wire::Bad(text.clone()))?;
+    }
+    let mut form = Form::open(content_type(&parts.headers), incoming(body, &app.server)).ok();
+    let Prefix { fields, file } = match &mut form {
+        Some(form) => form.prefix(&settings.field_name).await.map_err(|error| error.into_body_error())?,
+        None => Prefix { fields: Vec::new(), file: None },
+    };
+    let principal = match early {
+        Some(principal) if !fields.iter().any(|(name, _)| credentials::is_credential(name)) => principal,
+        _ => app.gate.admit(&presented(&parts, fields.clone())).await?,
+    };
+    let (Some(form), Some(file)) = (form, file) else { return Err(Wire::Bad("No chunk file was submitted".into())) };
+    let claim = claim(range.map_err(Wire::Bad)?);
+    let target = target(&fields, file, settings)?;
+    let body = form.content(|name| name == "upload_id" || credentials::is_credential(name));
+    let append = Append { target, claim, keep: Keep::Whole, contention: Contention::Wait, body };
+    Ok(app.uploads.append(&principal, append).await?)
+}
+
+async fn complete(State(app): State<AppState>, request: Request) -> Response {
+    match finish(&app, request).await {
+        Ok(upload) => {
+            let mut response = json(&app.multipart, StatusCode::OK, &serde_json::json!({}));
+            put_range(&mut response, upload.offset);
+            response
+        }
+        Err(error) => refused(&app, error),
+    }
+}
+
+async fn finish(app: &AppState, request: Request) -> Result<Upload, Wire> {
+    let (parts, body) = request.into_parts();
+    let fields = read_form(content_type(&parts.headers), incoming(body, &app.server)).await?;
+    let principal = app.gate.admit(&presented(&parts, fields.clone())).await?;
+    let (id, md5) = (value(&fields, "upload_id")?, value(&fields, "md5")?);
+    let expected = match (id, md5, app.multipart.require_md5) {
+        (Some(_), Some(md5), true) => Some(expected_md5(md5)),
+        (_, _, true) => return Err(Wire::Bad("Both 'upload_id' and 'md5' are required".into())),
+        (Some(_), _, false) => None,
+        (None, _, false) => return Err(Wire::Bad("'upload_id' is required".into())),
+    };
+    let id = parse_id(id.unwrap_or_default())?;
+    Ok(app.uploads.finish(&principal, id, expected).await?)
+}
+
+async fn allowed() -> Response {
+    (StatusCode::OK, [(header::ALLOW, "POST, OPTIONS"), (header::CONTENT_TYPE, "text/html; charset=utf-8")])
+        .into_response()
+}
+
+async fn not_allowed() -> Response {
+    let mut response = allowed().await;
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
+}
+
+// ---- from the wire -------------------------------------------------------------------------------------------------
+
+/// The principal, if the head alone presents credentials; `None` if they may still come as form fields.
+async fn admit_by_head(app: &AppState, parts: &Parts) -> Result<Option<Principal>, Wire> {
+    let head = presented(parts, Vec::new());
+    match app.gate.presents(&head) {
+        true => Ok(Some(app.gate.admit(&head).await?)),
+        false => Ok(None),
+    }
+}
+
+/// The chunk's range; `None` if the header is absent and may be. The error is the text of a 400.
+fn content_range(headers: &HeaderMap, settings: &Settings) -> Result<Option<ContentRange>, String> {
+    let mut values = headers.get_all(settings.content_range_header.as_str()).iter();
+    let malformed = || "Error in request headers".to_owned();
+    match (values.next(), values.next()) {
+        (None, _) if settings.require_content_range => Err(malformed()),
+        (None, _) => Ok(None),
+        (Some(value), None) => match value.to_str().map_err(|_| ContentRangeError::Malformed).and_then(str::parse) {
+            Ok(range) => Ok(Some(range)),
+            Err(ContentRangeError::Malformed) => Err(malformed()),
+            Err(error) => Err(error.to_string()),
+        },
+        (Some(_), Some(_)) => Err(malformed()),
+    }
+}
+
+/// Without a range the part is the whole file, as jQuery-File-Upload sends a file that fits in one chunk.
+fn claim(range: Option<ContentRange>) -> Claim {
+    match range {
+        Some(range) => Claim {
+            at: At::Exactly(range.start),
+            length: Some(range.length),
+            size: Some(range.total),
+            last: false,
+        },
+        None => Claim { at: At::Exactly(0), length: None, size: None, last: true },
+    }
+}
+
+/// An absent or empty `upload_id` begins a new upload.
+fn target(fields: &[(String, String)], file: FilePart, settings: &Settings) -> Result<Target, Wire> {
+    match value(fields, "upload_id")? {
+        Some(id) => Ok(Target::Known(parse_id(id)?)),
+        None => Ok(Target::New(New {
+            filename: file.filename,
+            content_type: file.content_type,
+            digest: settings.require_md5.then_some(Algorithm::Md5),
+        })),
+    }
+}
+
+/// The one non-empty value of a field. The original took the last of several; which upload was meant is not guessed.
+fn value<'a>(fields: &'a [(String, String)], name: &str) -> Result<Option<&'a str>, Wire> {
+    let mut values = fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_str());
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(Wire::Bad(format!("'{name}' was given more than once"))),
+        (first, None) => Ok(first.filter(|value| !value.is_empty())),
+    }
+}
+
+/// What is not an id names no upload.
+fn parse_id(text: &str) -> Result<UploadId, Wire> {
+    text.parse().map_err(|_| Wire::Upload(UploadError::NotFound))
+}
+
+/// A value that is not an md5 matches no content; the upload is still looked up first, as in the original.
+fn expected_md5(text: &str) -> Digest {
+    Digest::from_hex(Algorithm::Md5, text).unwrap_or(Digest { algorithm: Algorithm::Md5, value: Vec::new() })
+}
+
+fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+// ---- to the wire ---------------------------------------------------------------------------------------------------
+
+fn accepted(settings: &Settings, upload: &Upload) -> Response {
+    let answer = Accepted {
+        upload_id: upload.id.simple(),
+        offset: upload.offset,
+        expires: iso_millis(upload.expires),
+    };
+    let mut response = json(settings, StatusCode::OK, &answer);
+    put_range(&mut response, upload.offset);
+    response
+}
+
+fn refused(app: &AppState, error: Wire) -> Response {
+    let (status, detail, offset) = match &error {
+        Wire::Bad(detail) => (StatusCode::BAD_REQUEST, detail.clone(), None),
+        Wire::Auth(error) => auth_wire(error),
+        Wire::Upload(error) => upload_wire(error),
+    };
+    log_failure(status, match &error {
+        Wire::Bad(detail) => detail,
+        Wire::Auth(error) => error,
+        Wire::Upload(error) => error,
+    });
+    let mut response = json(&app.multipart, status, &Detail { detail, offset });
+    let headers = response.headers_mut();
+    match &error {
+        Wire::Auth(AuthError::Unavailable { retry_after }) => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
+        }
+        Wire::Upload(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
+        }
+        _ => {}
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, app.challenge.clone());
+    }
+    if let Some(offset) = offset {
+        put_range(&mut response, offset);
+    }
+    response
+}
+
+type Answer = (StatusCode, String, Option<u64>);
+
+fn auth_wire(error: &AuthError) -> Answer {
+    let (status, detail) = match error {
+        AuthError::Missing => (StatusCode::FORBIDDEN, "Authentication credentials were not provided".to_owned()),
+        AuthError::Ambiguous(_) | AuthError::Malformed(_) => (StatusCode::BAD_REQUEST, error.to_string()),
+        AuthError::Stale { .. } | AuthError::Invalid | AuthError::Replayed => {
+            (StatusCode::UNAUTHORIZED, error.to_string())
+        }
+        AuthError::Disabled => (StatusCode::FORBIDDEN, error.to_string()),
+        AuthError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+    };
+    (status, detail, None)
+}
+
+fn upload_wire(error: &UploadError) -> Answer {
+    let (status, detail) = match error {
+        UploadError::Refused(refusal) => return refusal_wire(refusal),
+        UploadError::NotFound => (StatusCode::NOT_FOUND, "Not found"),
+        UploadError::Replayed | UploadError::Forbidden => {
+            (StatusCode::UNAUTHORIZED, "The signature may not begin another upload")
+        }
+        UploadError::Body(BodyError::TooSlow) => (StatusCode::REQUEST_TIMEOUT, "The request was sent too slowly"),
+        UploadError::Body(BodyError::Disconnected) => (StatusCode::BAD_REQUEST, "The request was cut short"),
+        UploadError::Body(BodyError::Malformed(detail)) => (StatusCode::BAD_REQUEST, detail.as_str()),
+        UploadError::Full => (StatusCode::INSUFFICIENT_STORAGE, "No space left to store the chunk"),
+        UploadError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "Another request works on this upload"),
+        UploadError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "Temporarily unavailable"),
+        UploadError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "The service is restarting"),
+        UploadError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
+    };
+    (status, detail.to_owned(), None)
+}
+
+fn refusal_wire(refusal: &Refusal) -> Answer {
+    let bad = StatusCode::BAD_REQUEST;
+    match refusal {
+        Refusal::Expired => (StatusCode::GONE, "Upload has expired".into(), None),
+        Refusal::Cancelled => (StatusCode::GONE, "Upload has been cancelled".into(), None),
+        Refusal::Complete => (bad, "Upload has already been marked as \"complete\"".into(), None),
+        Refusal::Incomplete { offset } => (bad, "Upload is not complete".into(), Some(*offset)),
+        Refusal::WrongOffset { offset } => (bad, "Offsets do not match".into(), Some(*offset)),
+        Refusal::WrongSize { size } => (bad, format!("Total size does not match the first chunk's ({size} bytes)"), None),
+        Refusal::BeyondSize { size } => (bad, format!("Chunk reaches beyond the total size ({size} bytes)"), None),
+        Refusal::TooLarge { max_bytes } => (bad, format!("Size of file exceeds the limit ({max_bytes} bytes)"), None),
+        Refusal::WrongLength => (bad, "File size doesn't match headers".into(), None),
+        Refusal::WrongDigest { algorithm } => (bad, format!("{} checksum does not match", algorithm.name()), None),
+        Refusal::NoDigest { algorithm } => (bad, format!("No {} checksum was kept", algorithm.name()), None),
+    }
+}
+
+/// jQuery-File-Upload takes its next offset from `Range: 0-N` on a 2xx. Nothing is said of an empty upload: `0-0` would
+/// mean one byte.
+fn put_range(response: &mut Response, offset: u64) {
+    if offset > 0
+        && let Ok(value) = HeaderValue::try_from(format!("0-{}", offset - 1))
+    {
+        response.headers_mut().insert(header::RANGE, value);
+    }
+}
+
+/// JSON with the spacing of Python's `json.dumps`.
+fn json(settings: &Settings, status: StatusCode, body: &impl Serialize) -> Response {
+    let mut text = Vec::new();
+    let mut out = serde_json::Serializer::with_formatter(&mut text, PythonSpacing);
+    body.serialize(&mut out).expect("strings and numbers");
+    let content_type: (HeaderName, &str) = (header::CONTENT_TYPE, &settings.content_type);
+    (status, [content_type], Body::from(text)).into_response()
+}
+
+struct PythonSpacing;
+
+impl serde_json::ser::Formatter for PythonSpacing {
+    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { out.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, out: &mut W) -> std::io::Result<()> {
+        out.write_all(b": ")
+    }
+}
+
+/// Shared by the handlers through [`AppState`].
+pub type SharedSettings = Arc<Settings>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_spelled_like_the_original() {
+        let accepted = Accepted { upload_id: "ab".into(), offset: 10, expires: "2026-11-23T10:11:32.581Z".into() };
+        let mut text = Vec::new();
+        accepted.serialize(&mut serde_json::Serializer::with_formatter(&mut text, PythonSpacing)).expect("plain");
+        assert_eq!(
+            String::from_utf8_lossy(&text),
+            r#"{"upload_id": "ab", "offset": 10, "expires": "2026-11-23T10:11:32.581Z"}"#
+        );
+    }
+
+    #[test]
+    fn a_repeated_field_is_refused_and_an_empty_one_is_none() {
+        let fields = |values: &[&str]| values.iter().map(|v| ("upload_id".to_owned(), (*v).to_owned())).collect::<Vec<_>>();
+        assert!(matches!(value(&fields(&[]), "upload_id"), Ok(None)));
+        assert!(matches!(value(&fields(&[""]), "upload_id"), Ok(None)));
+        assert!(matches!(value(&fields(&["a"]), "upload_id"), Ok(Some("a"))));
+        assert!(matches!(value(&fields(&["a", "a"]), "upload_id"), Err(Wire::Bad(_))));
+    }
+}
