@@ -1,0 +1,131 @@
+//! Composition root: from a configuration to a running service.
+//!
+//! Stores first, then services over them, then doors, listener and workers. Whoever starts the service hands in the
+//! listener and the clock, so that tests use a free port and a clock of their own.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use tokio::net::TcpListener;
+
+use crate::{
+    auth::Gate,
+    config::Config,
+    content::{ContentStore, local::LocalStore},
+    db,
+    domain::Clock,
+    http,
+    uploads::{Uploads, reaper::Reaper},
+    worker::{Tasks, Workers},
+};
+
+/// How long what was told to let go may take to do so.
+const LET_GO: Duration = Duration::from_secs(10);
+
+/// A service that serves. Dropping it leaves the service running; [`Running::stop`] stops it.
+pub struct Running {
+    address: SocketAddr,
+    grace: Duration,
+    tasks: Tasks,
+    workers: Arc<Workers>,
+    uploads: Uploads,
+    stores: db::Stores,
+}
+
+/// Starts the service on `listener`; `pages` are served beside its own routes.
+///
+/// # Errors
+/// One sentence about what keeps the service from starting, and what to do about it.
+pub async fn start(
+    config: Config,
+    listener: TcpListener,
+    clock: Arc<dyn Clock>,
+    pages: Router,
+) -> Result<Running, String> {
+    let address = listener.local_addr().map_err(|error| format!("the listener has no address: {error}"))?;
+    let tasks = Tasks::new();
+    let durability = config.storage.local.durability;
+    let stores = db::connect(&config.database, durability).await.map_err(|error| error.to_string())?;
+    let content: Arc<dyn ContentStore> = Arc::new(LocalStore::open(&config.storage.local).await?);
+    content.check().await.map_err(|error| format!("the content store cannot be used: {error}"))?;
+    let uploads =
+        Uploads::new(stores.uploads.clone(), content.clone(), clock.clone(), tasks.clone(), config.uploads.clone());
+    let gate = Gate::open(config.auth.clone(), &config.identity, stores.accounts.clone(), clock.clone(), tasks.clone())?;
+    if config.auth.anonymous {
+        tracing::warn!("auth.anonymous is on: whoever reaches this service may upload without credentials");
+    }
+    let readiness = readiness(&stores, content);
+    let state = http::AppState::new(gate, uploads.clone(), config.multipart, &config.server);
+    let router = http::router(state, readiness, pages, &config.server, &tasks);
+
+    let workers = Arc::new(Workers::default());
+    spawn_workers(&workers, &uploads, &stores, clock, &tasks);
+    let grace = config.server.shutdown_grace;
+    tasks.spawn({
+        let (settings, tasks) = (config.server, tasks.clone());
+        async move { http::server::serve(listener, router, &settings, &tasks).await }
+    });
+    Ok(Running { address, grace, tasks, workers, uploads, stores })
+}
+
+fn spawn_workers(
+    workers: &Arc<Workers>,
+    uploads: &Uploads,
+    stores: &db::Stores,
+    clock: Arc<dyn Clock>,
+    tasks: &Tasks,
+) {
+    let reaper = Reaper::new(uploads.clone());
+    let sweeper = crate::auth::sweeper::Sweeper::new(stores.accounts.clone(), clock.clone());
+    let (one, other) = (workers.clone(), workers.clone());
+    let (clock_one, clock_other) = (clock.clone(), clock);
+    let (tasks_one, tasks_other) = (tasks.clone(), tasks.clone());
+    tasks.spawn(async move { one.run(reaper, &*clock_one, &tasks_one).await });
+    tasks.spawn(async move { other.run(sweeper, &*clock_other, &tasks_other).await });
+}
+
+/// What must work for the service to be ready. Never the identity server: an outage there must not take the service out
+/// of rotation.
+fn readiness(stores: &db::Stores, content: Arc<dyn ContentStore>) -> http::site::Readiness {
+    let accounts = stores.accounts.clone();
+    http::site::Readiness::default()
+        .probe("database", move || {
+            let accounts = accounts.clone();
+            async move { accounts.check().await.map_err(|error| error.to_string()) }
+        })
+        .probe("storage", move || {
+            let content = content.clone();
+            async move { content.check().await.map_err(|error| error.to_string()) }
+        })
+}
+
+impl Running {
+    /// Where the service listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The service's workers.
+    pub fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
+    /// The service's upload core.
+    pub fn uploads(&self) -> &Uploads {
+        &self.uploads
+    }
+
+    /// Stops: nothing new is accepted, what is under way may finish within the grace, then lets go. What was
+    /// acknowledged is kept; a chunk that was not is finished or dropped whole.
+    pub async fn stop(self) {
+        self.tasks.wind_down();
+        if tokio::time::timeout(self.grace, self.tasks.finished()).await.is_err() {
+            tracing::warn!("requests outlived the grace; letting them go");
+            self.tasks.let_go();
+            if tokio::time::timeout(LET_GO, self.tasks.finished()).await.is_err() {
+                tracing::error!("tasks did not let go");
+            }
+        }
+        self.stores.close().await;
+    }
+}

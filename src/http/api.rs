@@ -1,0 +1,322 @@
+//! Door: native JSON. List, status, cancel, content of one's own uploads.
+//!
+//! Refusals are `application/problem+json`. What is not the caller's is not there. The page is
+//! `proto-docs/native-json.md`.
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{FromRequestParts, Path, Query, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use futures_util::TryStreamExt as _;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AppState,
+    extract::presented,
+    headers::{Wanted, attachment, if_range_holds, none_match_names, wanted},
+    problem::{Code, Problem},
+};
+use crate::{
+    domain::{
+        Timestamp, UploadId,
+        digest::{Algorithm, Digest},
+        principal::Principal,
+        upload::{State as UploadState, Upload},
+    },
+    uploads::Listing,
+};
+
+/// Most uploads on one page of the list.
+const MAX_PAGE: u32 = 200;
+/// Uploads on one page when the client does not say.
+const PAGE: u32 = 50;
+
+/// The routes, each with and without a trailing slash.
+pub fn routes() -> Router<AppState> {
+    let list = get(list);
+    let one = get(status).delete(cancel);
+    let content = get(content);
+    Router::new()
+        .route("/api/v1/uploads", list.clone())
+        .route("/api/v1/uploads/", list)
+        .route("/api/v1/uploads/{id}", one.clone())
+        .route("/api/v1/uploads/{id}/", one)
+        .route("/api/v1/uploads/{id}/content", content.clone())
+        .route("/api/v1/uploads/{id}/content/", content)
+}
+
+// ---- wire types ----------------------------------------------------------------------------------------------------
+
+/// An upload as this door shows it.
+#[derive(Serialize)]
+struct Shown {
+    id: String,
+    filename: String,
+    state: UploadState,
+    offset: u64,
+    size: Option<u64>,
+    percent: Option<f64>,
+    created: Timestamp,
+    expires: Option<Timestamp>,
+    digest: Option<ShownDigest>,
+}
+
+/// The digest of a complete upload.
+#[derive(Serialize)]
+struct ShownDigest {
+    algorithm: Algorithm,
+    value: String,
+}
+
+/// A page of the list.
+#[derive(Serialize)]
+struct Listed {
+    uploads: Vec<Shown>,
+    next_cursor: Option<String>,
+}
+
+/// What the list may be asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    state: Option<String>,
+    limit: Option<String>,
+    cursor: Option<String>,
+    // Credentials may stand in the query, where that is enabled; the gate reads them.
+    #[serde(rename = "api_key")]
+    _api_key: Option<String>,
+    #[serde(rename = "timestamp")]
+    _timestamp: Option<String>,
+    #[serde(rename = "signature")]
+    _signature: Option<String>,
+}
+
+/// Proof that the request was admitted, and who asks.
+struct Admitted(Principal);
+
+impl FromRequestParts<AppState> for Admitted {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Response> {
+        app.gate.admit(&presented(parts, Vec::new())).await.map(Self).map_err(|error| {
+            let mut response = Problem::from(error).into_response();
+            if response.status() == StatusCode::UNAUTHORIZED {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, app.challenge.clone());
+            }
+            response
+        })
+    }
+}
+
+// ---- handlers ------------------------------------------------------------------------------------------------------
+
+async fn list(
+    Admitted(by): Admitted,
+    State(app): State<AppState>,
+    query: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<Listed>, Problem> {
+    let Query(asked) = query.map_err(|error| bad(error.body_text()))?;
+    let listing = listing(&asked)?;
+    let mut found = app.uploads.list(&by, &Listing { limit: listing.limit + 1, ..listing }).await?;
+    let more = found.len() > listing.limit as usize;
+    found.truncate(listing.limit as usize);
+    let next_cursor = found.last().filter(|_| more).map(cursor);
+    let now = app.uploads.now();
+    Ok(Json(Listed { uploads: found.iter().map(|upload| show(upload, now)).collect(), next_cursor }))
+}
+
+async fn status(
+    Admitted(by): Admitted,
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let upload = app.uploads.status(&by, parse_id(&id)?).await?;
+    let now = app.uploads.now();
+    match upload.state_at(now) {
+        UploadState::Receiving | UploadState::Complete => {
+            Ok(([(header::CACHE_CONTROL, "no-store")], Json(show(&upload, now))).into_response())
+        }
+        UploadState::Cancelled => Err(crate::domain::upload::Refusal::Cancelled.into()),
+        UploadState::Expired => Err(crate::domain::upload::Refusal::Expired.into()),
+    }
+}
+
+async fn cancel(
+    Admitted(by): Admitted,
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    app.uploads.cancel(&by, parse_id(&id)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn content(
+    Admitted(by): Admitted,
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    method: Method,
+    asked: HeaderMap,
+) -> Result<Response, Problem> {
+    let upload = app.uploads.open(&by, parse_id(&id)?).await?;
+    let etag = etag(&upload);
+    let ask = |name: HeaderName| asked.get(name).and_then(|value| value.to_str().ok());
+    if ask(header::IF_NONE_MATCH).is_some_and(|tags| none_match_names(tags, &etag)) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    }
+    let ranged = ask(header::IF_RANGE).is_none_or(|tag| if_range_holds(tag, &etag));
+    let range = match ask(header::RANGE).filter(|_| ranged && method == Method::GET) {
+        Some(range) => wanted(range, upload.offset),
+        None => Wanted::Whole,
+    };
+    deliver(&app, &upload, range, &etag, method == Method::HEAD).await
+}
+
+async fn deliver(app: &AppState, upload: &Upload, range: Wanted, etag: &str, head: bool) -> Result<Response, Problem> {
+    let size = upload.offset;
+    let (status, bytes) = match range {
+        Wanted::Whole => (StatusCode::OK, 0..size),
+        Wanted::Part(bytes) => (StatusCode::PARTIAL_CONTENT, bytes),
+        Wanted::Unsatisfiable => {
+            let range = [(header::CONTENT_RANGE, format!("bytes */{size}"))];
+            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, range).into_response());
+        }
+    };
+    let length = bytes.end - bytes.start;
+    let body = match head {
+        true => Body::empty(),
+        false => Body::from_stream(app.uploads.read(upload, bytes.start, length).await?.map_err(std::io::Error::other)),
+    };
+    let mut response = (status, body).into_response();
+    let headers = response.headers_mut();
+    describe(headers, upload, etag);
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    if status == StatusCode::PARTIAL_CONTENT {
+        put(headers, header::CONTENT_RANGE, &format!("bytes {}-{}/{size}", bytes.start, bytes.end - 1));
+    }
+    Ok(response)
+}
+
+/// The headers of the whole content. A client's content type is repeated, and kept from doing anything in a browser.
+fn describe(headers: &mut HeaderMap, upload: &Upload, etag: &str) {
+    put(headers, header::CONTENT_TYPE, upload.content_type.as_deref().unwrap_or("application/octet-stream"));
+    put(headers, header::ETAG, etag);
+    put(headers, header::ACCEPT_RANGES, "bytes");
+    put(headers, header::CACHE_CONTROL, "private, no-cache");
+    put(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    put(headers, header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox");
+    headers.insert(header::CONTENT_DISPOSITION, attachment(&upload.filename));
+    if let Some(sum) = &upload.sum {
+        put(headers, HeaderName::from_static("repr-digest"), &repr_digest(sum));
+    }
+}
+
+// ---- from and to the wire ------------------------------------------------------------------------------------------
+
+fn parse_id(text: &str) -> Result<UploadId, Problem> {
+    text.parse().map_err(|_| Problem::not_found())
+}
+
+fn bad(detail: impl Into<String>) -> Problem {
+    Problem::new(Code::BadRequest, detail)
+}
+
+fn listing(asked: &Asked) -> Result<Listing, Problem> {
+    let state = asked.state.as_deref().filter(|name| !name.is_empty());
+    let state = state.map(|name| {
+        UploadState::named(name).ok_or_else(|| bad("state is one of receiving, complete, cancelled, expired"))
+    });
+    let limit = match asked.limit.as_deref().map(str::parse) {
+        None => PAGE,
+        Some(Ok(limit @ 1..=MAX_PAGE)) => limit,
+        Some(_) => return Err(bad(format!("limit is a number from 1 to {MAX_PAGE}"))),
+    };
+    let after = asked.cursor.as_deref().map(|text| parse_cursor(text).ok_or_else(|| bad("cursor is not one of ours")));
+    Ok(Listing { state: state.transpose()?, after: after.transpose()?, limit })
+}
+
+/// Where the next page begins: creation and id of the last upload of this one. Opaque to clients.
+fn cursor(last: &Upload) -> String {
+    format!("{}-{}", last.created.as_microsecond(), last.id.simple())
+}
+
+fn parse_cursor(text: &str) -> Option<(Timestamp, UploadId)> {
+    let (micros, id) = text.rsplit_once('-')?;
+    Some((Timestamp::from_microsecond(micros.parse().ok()?).ok()?, id.parse().ok()?))
+}
+
+fn show(upload: &Upload, now: Timestamp) -> Shown {
+    let state = upload.state_at(now);
+    Shown {
+        id: upload.id.to_string(),
+        filename: upload.filename.clone(),
+        state,
+        offset: upload.offset,
+        size: upload.size,
+        percent: upload.size.map(|size| percent(upload.offset, size)),
+        created: upload.created,
+        expires: (state == UploadState::Receiving).then_some(upload.expires),
+        digest: upload.sum.as_ref().map(|sum| ShownDigest { algorithm: sum.algorithm, value: sum.to_hex() }),
+    }
+}
+
+/// With one decimal, rounded down: 100 means every byte.
+fn percent(offset: u64, size: u64) -> f64 {
+    if size == 0 {
+        return 100.0;
+    }
+    (u128::from(offset) * 1000 / u128::from(size)) as f64 / 10.0
+}
+
+/// Content of an upload never changes, so its id would do; the digest says more where there is one.
+fn etag(upload: &Upload) -> String {
+    match &upload.sum {
+        Some(sum) => format!("\"{}-{}\"", sum.algorithm.name(), sum.to_hex()),
+        None => format!("\"{}\"", upload.id.simple()),
+    }
+}
+
+/// RFC 9530; of its registry's names, `md5` is marked deprecated for integrity against an adversary, which it is not
+/// used for here.
+fn repr_digest(sum: &Digest) -> String {
+    let name = match sum.algorithm {
+        Algorithm::Md5 => "md5",
+        Algorithm::Sha1 => "sha",
+        Algorithm::Sha256 => "sha-256",
+    };
+    format!("{name}=:{}:", BASE64.encode(&sum.value))
+}
+
+/// Sets a header; a value that cannot stand in one (a client's content type with odd bytes) is left out.
+fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percent_is_100_only_at_the_end() {
+        assert_eq!(percent(0, 0), 100.0);
+        assert_eq!(percent(10, 25), 40.0);
+        assert_eq!(percent(9_999_999, 10_000_000), 99.9);
+        assert_eq!(percent(u64::MAX, u64::MAX), 100.0);
+    }
+
+    #[test]
+    fn cursors_are_ours_or_refused() {
+        let id = UploadId::new();
+        let text = format!("1700000000000000-{}", id.simple());
+        assert_eq!(parse_cursor(&text), Timestamp::from_microsecond(1_700_000_000_000_000).ok().map(|at| (at, id)));
+        for text in ["", "-", "x-y", "1-", "-1", "99999999999999999999999-00000000000000000000000000000000"] {
+            assert_eq!(parse_cursor(text), None, "{text}");
+        }
+    }
+}
