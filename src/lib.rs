@@ -15,6 +15,7 @@
 //! `ARCHITECTURE.md`.
 
 pub mod auth;
+pub mod cli;
 pub mod content;
 pub mod db;
 pub mod domain;

@@ -2,10 +2,22 @@
 //!
 //! The gate collects credentials from every place they may stand, lets the one authenticator they belong to decide, and
 //! keeps four answers apart: *not mine*, *granted*, *refused*, *cannot check*. Only a verified proof makes a principal.
+//!
+//! It deliberately knows no protocol: a door hands over plain pairs and renders an [`AuthError`] in its own dialect. It
+//! deliberately has no switch that admits somebody while the identity server cannot be asked.
 
-use std::{net::IpAddr, time::Duration};
+pub mod credentials;
+pub mod federated;
+mod gate;
+pub mod identity;
+mod provisioning;
+pub mod verdicts;
 
-use crate::domain::{Timestamp, principal::Principal};
+use std::{fmt, net::IpAddr, time::Duration};
+
+pub use gate::{Authenticator, Gate, Outcome};
+
+use crate::domain::Timestamp;
 
 /// What a request presents, as plain pairs: names and values exactly as sent, in order, repetitions included.
 #[derive(Clone, Default)]
@@ -20,8 +32,19 @@ pub struct Presented {
     pub request: Facts,
 }
 
+/// Counts only: names and values may be secrets.
+impl fmt::Debug for Presented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presented")
+            .field("headers", &self.headers.len())
+            .field("query", &self.query.len())
+            .field("form", &self.form.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// Facts about a request, for the identity server's policy and audit.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Method.
     pub method: String,
@@ -90,6 +113,23 @@ impl Default for Settings {
             query_credentials: false,
             signature: SignatureSettings::default(),
         }
+    }
+}
+
+impl Settings {
+    /// Whether the values make sense together.
+    ///
+    /// # Errors
+    /// One sentence that names the setting and what it must be.
+    pub fn check(&self) -> Result<(), String> {
+        if self.methods.is_empty() && !self.anonymous {
+            return Err("auth.methods is empty and auth.anonymous is off: nobody could be admitted".into());
+        }
+        let accepted = Duration::from_secs(5)..=Duration::from_secs(900);
+        if !accepted.contains(&self.signature.window) {
+            return Err("auth.signature.window must lie between 5s and 900s".into());
+        }
+        Ok(())
     }
 }
 

@@ -1,0 +1,360 @@
+//! The one extractor: finds the credential in everything a request presents.
+//!
+//! Gateways that look in one place first and in the next place second have been fooled by requests that carry one
+//! credential for each (the CVE-2025-31489 class), and gateways that take the first of two equal headers by requests that
+//! carry both (CVE-2022-2385). So every place is read, every time: one kind of credential per request, one value per
+//! part. The same value in two places is fine; two values, or one name twice in one place, are refused.
+//!
+//! What is deliberately not done: guessing. A credential that is incomplete or of a kind that is not enabled is refused
+//! as such and never taken for "nothing presented". No message repeats a value.
+
+use std::fmt;
+
+use super::{AuthError, Method, Presented, Settings};
+use crate::domain::{Timestamp, signing};
+
+/// The one credential of a request, its form already checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// See [`SignatureV1`].
+    Signature(SignatureV1),
+}
+
+/// An `api_key` with a signed timestamp.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignatureV1 {
+    /// Names the key.
+    pub api_key: String,
+    /// The timestamp exactly as sent: its text is what was signed.
+    pub timestamp: String,
+    /// The signature exactly as sent.
+    pub signature: String,
+    /// What the timestamp says.
+    pub signed_at: Timestamp,
+}
+
+/// The time only: the triple is good for somebody else while its window is open.
+impl fmt::Debug for SignatureV1 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignatureV1").field("signed_at", &self.signed_at).finish_non_exhaustive()
+    }
+}
+
+/// Finds the one credential; `None` if nothing was presented.
+///
+/// # Errors
+/// [`AuthError::Ambiguous`] or [`AuthError::Malformed`].
+pub fn find(presented: &Presented, settings: &Settings) -> Result<Option<Credential>, AuthError> {
+    let found = Found::collect(presented, settings)?;
+    match found.kind()? {
+        None => Ok(None),
+        Some(Kind::Signature) if settings.methods.contains(&Method::Signature) => found.signature().map(Some),
+        Some(Kind::Signature) => Err(not_enabled("signature")),
+        Some(Kind::Other(method)) => Err(not_enabled(method)),
+    }
+}
+
+/// The refusal of a kind of credential that this service does not accept.
+pub(super) fn not_enabled(method: &str) -> AuthError {
+    AuthError::Malformed(format!("{method} authentication is not enabled here"))
+}
+
+/// A kind of credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Signature,
+    /// A kind that is known to be one, and not accepted.
+    Other(&'static str),
+}
+
+/// Every part of a credential that stands anywhere in the request.
+#[derive(Default)]
+struct Found<'a> {
+    username: Option<&'a str>,
+    api_key: Option<&'a str>,
+    timestamp: Option<&'a str>,
+    signature: Option<&'a str>,
+    /// `X-Signature-Version`, with which a client asks for a particular scheme.
+    version: Option<&'a str>,
+    authorization: Option<&'a str>,
+    upload_token: Option<&'a str>,
+    signature_input: Option<&'a str>,
+}
+
+impl<'a> Found<'a> {
+    fn collect(presented: &'a Presented, settings: &Settings) -> Result<Self, AuthError> {
+        let mut found = Self::default();
+        found.take(&presented.headers, Place::Header)?;
+        found.take(&presented.form, Place::Form)?;
+        if settings.query_credentials {
+            found.take(&presented.query, Place::Query)?;
+        } else if presented.query.iter().any(|(name, _)| matches!(bare(&fold(name)), "api-key" | "signature")) {
+            // Ignoring them would silently admit on what stands elsewhere. A `timestamp` alone is no credential: pages
+            // add one to get around caches.
+            let why = "credentials in the query string are not accepted here; send them as headers or form fields";
+            return Err(AuthError::Malformed(why.into()));
+        }
+        Ok(found)
+    }
+
+    /// Takes in one place. A name counts as repeated in its folded spelling, because proxies and frameworks make
+    /// `api_key`, `api-key` and `API-Key` the same; `X-Api-Key` beside `api_key` is a second place.
+    fn take(&mut self, pairs: &'a [(String, String)], place: Place) -> Result<(), AuthError> {
+        let mut seen: Vec<String> = Vec::new();
+        for (name, value) in pairs {
+            let folded = fold(name);
+            let Some((slot, title)) = self.slot(bare(&folded), place) else { continue };
+            let other = slot.is_some_and(|known| known != value);
+            *slot = Some(value);
+            if other {
+                return Err(AuthError::Ambiguous(format!("{title} has two different values")));
+            }
+            if seen.contains(&folded) {
+                return Err(AuthError::Ambiguous(format!("{title} stands twice in the {}", place.title())));
+            }
+            seen.push(folded);
+        }
+        Ok(())
+    }
+
+    fn slot(&mut self, name: &str, place: Place) -> Option<(&mut Option<&'a str>, &'static str)> {
+        Some(match (name, place) {
+            ("api-key", _) => (&mut self.api_key, "api_key"),
+            ("timestamp", _) => (&mut self.timestamp, "timestamp"),
+            ("signature", _) => (&mut self.signature, "signature"),
+            ("username", _) => (&mut self.username, "username"),
+            ("signature-version", _) => (&mut self.version, "signature_version"),
+            ("authorization", Place::Header) => (&mut self.authorization, "Authorization"),
+            ("upload-token", Place::Header) => (&mut self.upload_token, "Upload-Token"),
+            ("signature-input", Place::Header) => (&mut self.signature_input, "Signature-Input"),
+            _ => return None,
+        })
+    }
+
+    /// The one kind presented. A `username` is a part of a credential only beside a bare `api_key`: forms have fields of
+    /// that name for reasons of their own.
+    fn kind(&self) -> Result<Option<Kind>, AuthError> {
+        let message_signature = self.signature_input.is_some();
+        // RFC 9421 carries its value in `Signature` as well, so there the field is not a part of a triple.
+        let triple = self.timestamp.is_some() || (self.signature.is_some() && !message_signature);
+        let key_only = self.api_key.is_some() && self.username.is_some() && !triple;
+        let kinds = [
+            (self.authorization.map(authorization_method)).map(Kind::Other),
+            self.upload_token.map(|_| Kind::Other("upload token")),
+            message_signature.then_some(Kind::Other("HTTP message signature")),
+            key_only.then_some(Kind::Other("api_key")),
+            (triple || (self.api_key.is_some() && !key_only)).then_some(Kind::Signature),
+        ];
+        let mut present = kinds.into_iter().flatten();
+        match (present.next(), present.next()) {
+            (_, Some(_)) => Err(AuthError::Ambiguous("more than one kind of credential".into())),
+            (kind, None) => Ok(kind),
+        }
+    }
+
+    fn signature(&self) -> Result<Credential, AuthError> {
+        // A request marked for a newer scheme is never judged by the older, weaker one (signature stripping).
+        if self.version.is_some_and(|version| !matches!(version, "1" | "v1")) {
+            return Err(not_enabled("this version of signature"));
+        }
+        let parts = [("api_key", self.api_key), ("timestamp", self.timestamp), ("signature", self.signature)];
+        let missing: Vec<_> = parts.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| *name).collect();
+        let (Some(api_key), Some(timestamp), Some(signature)) = (self.api_key, self.timestamp, self.signature) else {
+            return Err(AuthError::Malformed(format!("missing: {}", missing.join(", "))));
+        };
+        if !signing::is_api_key(api_key) {
+            return malformed("api_key must be 1 to 256 visible ASCII characters");
+        }
+        if !signing::is_signature(signature) {
+            return malformed("signature must be 16 to 512 characters of hexadecimal or base64");
+        }
+        let Some(signed_at) = signing::parse_timestamp(timestamp) else {
+            return malformed("timestamp must be unix seconds (10 digits), milliseconds (13 digits) or RFC 3339");
+        };
+        let owned = str::to_owned;
+        Ok(Credential::Signature(SignatureV1 {
+            api_key: owned(api_key),
+            timestamp: owned(timestamp),
+            signature: owned(signature),
+            signed_at,
+        }))
+    }
+}
+
+fn malformed<T>(why: &str) -> Result<T, AuthError> {
+    Err(AuthError::Malformed(why.into()))
+}
+
+/// Where a part of a credential stands.
+#[derive(Clone, Copy)]
+enum Place {
+    Header,
+    Query,
+    Form,
+}
+
+impl Place {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Header => "headers",
+            Self::Query => "query",
+            Self::Form => "form",
+        }
+    }
+}
+
+fn authorization_method(value: &str) -> &'static str {
+    let scheme = value.split_ascii_whitespace().next().unwrap_or_default();
+    let known = [("Basic", "basic"), ("ApiKey", "api_key"), ("Bearer", "bearer")];
+    known.iter().find(|(name, _)| name.eq_ignore_ascii_case(scheme)).map_or("this Authorization scheme's", |(_, m)| m)
+}
+
+/// Lower case, with `-` for `_`.
+fn fold(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-")
+}
+
+/// A folded name without the `x-` that some proxies need and others add.
+fn bare(folded: &str) -> &str {
+    folded.strip_prefix("x-").unwrap_or(folded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SIGNATURE: &str = "e79878a0dfdf6c69a40c41dd4c202e09480e0d8e94c2aab57dbba4c78ee20c46";
+    const TRIPLE: [(&str, &str); 3] = [("api_key", "demo-key"), ("timestamp", "1700000000"), ("signature", SIGNATURE)];
+
+    fn pairs(from: &[(&str, &str)]) -> Vec<(String, String)> {
+        from.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn read(headers: &[(&str, &str)], query: &[(&str, &str)], form: &[(&str, &str)]) -> Result<bool, AuthError> {
+        let presented =
+            Presented { headers: pairs(headers), query: pairs(query), form: pairs(form), ..Presented::default() };
+        find(&presented, &Settings { query_credentials: true, ..Settings::default() }).map(|found| found.is_some())
+    }
+
+    fn ambiguous(outcome: &Result<bool, AuthError>) -> bool {
+        matches!(outcome, Err(AuthError::Ambiguous(_)))
+    }
+
+    fn why(outcome: Result<bool, AuthError>) -> String {
+        match outcome {
+            Err(AuthError::Malformed(why)) => why,
+            other => format!("not malformed: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_triple_may_stand_in_any_place() {
+        assert_eq!(read(&[], &[], &[]), Ok(false));
+        assert_eq!(read(&TRIPLE, &[], &[]), Ok(true));
+        assert_eq!(read(&[], &TRIPLE, &[]), Ok(true));
+        assert_eq!(read(&[], &[], &TRIPLE), Ok(true));
+        assert_eq!(read(&TRIPLE, &TRIPLE, &TRIPLE), Ok(true));
+        assert_eq!(read(&TRIPLE[..1], &TRIPLE[1..2], &TRIPLE[2..]), Ok(true));
+        assert_eq!(read(&[("host", "a"), ("cookie", "b")], &[("page", "1")], &[("username", "ann")]), Ok(false));
+    }
+
+    #[test]
+    fn an_alias_is_a_second_place_and_a_spelling_is_not() {
+        let with = |name, value| read(&[TRIPLE[0], TRIPLE[1], TRIPLE[2], (name, value)], &[], &[]);
+        assert_eq!(with("x-api-key", "demo-key"), Ok(true));
+        assert!(ambiguous(&with("x-api-key", "other")));
+        assert!(ambiguous(&with("api-key", "demo-key")));
+        assert!(ambiguous(&with("API_KEY", "demo-key")));
+        assert!(ambiguous(&with("authorization", "Basic YTpi")));
+        assert!(ambiguous(&with("upload-token", "t")));
+        assert!(ambiguous(&with("signature-input", "sig1=()")));
+        assert_eq!(with("username", "ann"), Ok(true));
+    }
+
+    #[test]
+    fn refusals_say_what_is_wrong() {
+        assert_eq!(why(read(&TRIPLE[..1], &[], &[])), "missing: timestamp, signature");
+        assert_eq!(why(read(&[], &[], &TRIPLE[2..])), "missing: api_key, timestamp");
+        for (headers, part) in [
+            (vec![("authorization", "Basic YTpi")], "basic authentication is not enabled"),
+            (vec![("authorization", "ApiKey a:b")], "api_key authentication is not enabled"),
+            (vec![("authorization", "")], "is not enabled"),
+            (vec![("authorization", "Nonsense x")], "is not enabled"),
+            (vec![("username", "ann"), ("api_key", "k")], "api_key authentication is not enabled"),
+            (vec![("upload-token", "t")], "upload token authentication is not enabled"),
+            (vec![("signature", "sig1=:aa:"), ("signature-input", "sig1=()")], "message signature"),
+            (vec![TRIPLE[0], TRIPLE[1], TRIPLE[2], ("x-signature-version", "2")], "not enabled"),
+            (vec![("api_key", ""), TRIPLE[1], TRIPLE[2]], "api_key must be"),
+            (vec![TRIPLE[0], ("timestamp", "now"), TRIPLE[2]], "timestamp must be"),
+            (vec![TRIPLE[0], TRIPLE[1], ("signature", "short")], "signature must be"),
+        ] {
+            let why = why(read(&headers, &[], &[]));
+            assert!(why.contains(part), "{headers:?}: {why}");
+        }
+    }
+
+    #[test]
+    fn query_credentials_are_refused_when_off() {
+        let ask = |query: &[(&str, &str)]| {
+            let presented = Presented { query: pairs(query), headers: pairs(&TRIPLE), ..Presented::default() };
+            find(&presented, &Settings::default()).map(|found| found.is_some())
+        };
+        assert!(why(ask(&TRIPLE)).contains("query"));
+        assert!(why(ask(&[("X-Signature", "a")])).contains("query"));
+        assert_eq!(ask(&[("timestamp", "1")]), Ok(true));
+    }
+
+    #[test]
+    fn a_method_that_is_off_is_refused() {
+        let settings = Settings { methods: Vec::new(), anonymous: true, ..Settings::default() };
+        let presented = Presented { headers: pairs(&TRIPLE), ..Presented::default() };
+        assert!(matches!(find(&presented, &settings), Err(AuthError::Malformed(_))));
+    }
+
+    #[test]
+    fn nothing_secret_is_printed() {
+        let presented = Presented { headers: pairs(&TRIPLE), ..Presented::default() };
+        let found = find(&presented, &Settings::default());
+        let printed = format!("{presented:?} {found:?}");
+        assert!(!printed.contains("demo-key") && !printed.contains(SIGNATURE), "{printed}");
+    }
+
+    fn anything() -> impl Strategy<Value = Vec<(String, String)>> {
+        let name = prop_oneof![
+            "(x-|X_)?(api|API)[-_](key|Key)",
+            "(x-)?(timestamp|signature|username|authorization|upload-token|signature-input)",
+            "\\PC{0,12}",
+        ];
+        proptest::collection::vec((name, "\\PC{0,20}"), 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(headers in anything(), query in anything(), form in anything(), on: bool) {
+            let presented = Presented { headers, query, form, ..Presented::default() };
+            let _ = find(&presented, &Settings { query_credentials: on, ..Settings::default() });
+        }
+
+        #[test]
+        fn two_places_with_different_values_refuse(part in 0usize..3, first in 0usize..4, second in 0usize..4, to in "[a-z]{16,20}") {
+            prop_assume!(first != second);
+            let mut places = [vec![], vec![], vec![], vec![]];
+            places[first] = TRIPLE.to_vec();
+            places[second] = vec![(TRIPLE[part].0, to.as_str())];
+            // The fourth place: headers under their `X-` names.
+            let aliased: Vec<_> = places[3].iter().map(|(n, v)| (format!("X-{}", n.replace('_', "-")), *v)).collect();
+            let mut headers = places[0].clone();
+            headers.extend(aliased.iter().map(|(n, v)| (n.as_str(), *v)));
+            prop_assert!(ambiguous(&read(&headers, &places[1], &places[2])));
+        }
+
+        #[test]
+        fn spellings_of_a_header_behave_alike(x in "(|x-|X-|x_)", dash in "[-_]", upper: u16, value in "[a-z]{0,3}") {
+            let spelled: String = format!("{x}api{dash}key").chars().enumerate()
+                .map(|(at, c)| if upper >> at & 1 == 1 { c.to_ascii_uppercase() } else { c }).collect();
+            let plain = read(&[("api_key", &value), TRIPLE[1], TRIPLE[2]], &[], &[]);
+            prop_assert_eq!(read(&[(&spelled, &value), TRIPLE[1], TRIPLE[2]], &[], &[]), plain);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The gate itself: one credential, one authenticator that it belongs to, one answer.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use super::{
+    AuthError, Facts, Method, Presented, Settings,
+    credentials::{self, Credential},
+    federated::Federated,
+    identity,
+};
+use crate::{
+    db::Accounts,
+    domain::{Clock, principal::Principal},
+    worker::Tasks,
+};
+
+/// What an authenticator says of a credential.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// This kind of credential belongs to another authenticator.
+    NotMine,
+    /// The proof is right.
+    Granted(Principal),
+    /// The proof does not admit; asking again changes nothing for now.
+    Refused(AuthError),
+    /// The proof could not be checked. Says nothing about it.
+    Unavailable,
+}
+
+/// Judges one kind of credential.
+///
+/// An implementation answers [`Outcome::Granted`] only for a proof that it, or somebody it asked, verified; a failure to
+/// ask is [`Outcome::Unavailable`], never a refusal.
+#[async_trait]
+pub trait Authenticator: Send + Sync + 'static {
+    /// The name of the scheme in the challenge.
+    fn scheme(&self) -> &'static str;
+
+    /// Judges the credential.
+    async fn judge(&self, credential: &Credential, request: &Facts) -> Outcome;
+}
+
+/// Admits requests, or says why not.
+pub struct Gate {
+    settings: Settings,
+    realm: String,
+    chain: Vec<Box<dyn Authenticator>>,
+}
+
+impl Gate {
+    /// A gate with the authenticators that `settings` asks for.
+    ///
+    /// # Errors
+    /// One sentence about the setting that cannot be used.
+    pub fn open(
+        settings: Settings,
+        identity: &identity::Settings,
+        accounts: Arc<dyn Accounts>,
+        clock: Arc<dyn Clock>,
+        tasks: Tasks,
+    ) -> Result<Self, String> {
+        settings.check()?;
+        identity.check()?;
+        let mut chain: Vec<Box<dyn Authenticator>> = Vec::new();
+        if settings.methods.contains(&Method::Signature) {
+            let client = identity::Client::new(identity)?;
+            chain.push(Box::new(Federated::new(&settings.signature, client, accounts, clock, tasks)));
+        }
+        Ok(Self::new(settings, &identity.realm, chain))
+    }
+
+    /// A gate with these authenticators.
+    pub fn new(settings: Settings, realm: &str, chain: Vec<Box<dyn Authenticator>>) -> Self {
+        Self { settings, realm: realm.to_owned(), chain }
+    }
+
+    /// Who is asking?
+    ///
+    /// Nobody in particular is admitted only if nothing at all was presented: a credential that is wrong, incomplete or
+    /// of a kind that is not enabled is never taken for none.
+    ///
+    /// # Errors
+    /// Why the request is not admitted.
+    pub async fn admit(&self, presented: &Presented) -> Result<Principal, AuthError> {
+        match credentials::find(presented, &self.settings)? {
+            Some(credential) => self.ask(&credential, &presented.request).await,
+            None if self.settings.anonymous => Ok(Principal::anonymous()),
+            None => Err(AuthError::Missing),
+        }
+    }
+
+    /// The challenge that goes with a refusal (RFC 9110 §11.6.1).
+    pub fn challenge(&self) -> String {
+        let realm = self.realm.replace(['"', '\\'], "");
+        let schemes: Vec<_> = self.chain.iter().map(|authenticator| authenticator.scheme()).collect();
+        format!("Chunkgate realm=\"{realm}\", schemes=\"{}\"", schemes.join(" "))
+    }
+
+    async fn ask(&self, credential: &Credential, request: &Facts) -> Result<Principal, AuthError> {
+        for authenticator in &self.chain {
+            match authenticator.judge(credential, request).await {
+                Outcome::NotMine => {}
+                Outcome::Granted(principal) => return Ok(principal),
+                Outcome::Refused(error) => return Err(error),
+                Outcome::Unavailable => return Err(AuthError::Unavailable { retry_after: retry_after() }),
+            }
+        }
+        Err(credentials::not_enabled("this kind of credential"))
+    }
+}
+
+/// One to five seconds, spread so that clients that failed together do not come back together.
+fn retry_after() -> Duration {
+    Duration::from_secs(rand::random_range(1..=5))
+}

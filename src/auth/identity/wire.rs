@@ -1,0 +1,336 @@
+//! Question and answer, version 1, as they stand on the wire. Client and reference server share them.
+//!
+//! Fields that are not known are ignored, so that either side may learn new ones; values that are not known are not
+//! (a status nobody understands is no answer).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::Timestamp;
+
+/// The version both sides speak.
+pub const VERSION: &str = "1";
+/// Longest id or name of a user, in bytes.
+pub const MAX_NAME_BYTES: usize = 255;
+/// Most groups of a user.
+pub const MAX_GROUPS: usize = 200;
+
+/// `POST {base}/v1/verify`: is this proof right, and whose is it?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// [`VERSION`].
+    pub version: String,
+    /// Names the question; the answer repeats it.
+    pub request_id: String,
+    /// Under which name the service files this identity server's users.
+    #[serde(default)]
+    pub realm: String,
+    /// For whom the proof is checked.
+    #[serde(default)]
+    pub audience: String,
+    /// Who asks.
+    #[serde(default)]
+    pub service: Service,
+    /// The proof.
+    pub credential: Proof,
+    /// The request that presented it, for policy and audit.
+    #[serde(default)]
+    pub request: Request,
+    /// Parts of the answer that the service uses.
+    #[serde(default)]
+    pub want: Vec<String>,
+}
+
+/// The service that asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Service {
+    /// Its name.
+    pub id: String,
+    /// Its version.
+    pub version: String,
+    /// Which process of it asks.
+    pub node: String,
+}
+
+/// A proof to check.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Proof {
+    /// A signed timestamp.
+    Signature {
+        /// Which scheme; `v1`.
+        scheme: String,
+        /// Names the key.
+        #[serde(default)]
+        api_key: String,
+        /// The timestamp exactly as the client sent it.
+        #[serde(default)]
+        timestamp: String,
+        /// The signature exactly as the client sent it.
+        #[serde(default)]
+        signature: String,
+    },
+    /// A kind this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The kind only: the rest is good for somebody else while its window is open.
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signature { scheme, .. } => {
+                f.debug_struct("Signature").field("scheme", scheme).finish_non_exhaustive()
+            }
+            Self::Unknown => f.write_str("Unknown"),
+        }
+    }
+}
+
+/// The request that presented the proof.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Request {
+    /// Method.
+    pub method: String,
+    /// Path without the query.
+    pub path: String,
+    /// Authority the client asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Address of the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ip: Option<String>,
+}
+
+/// What an identity server answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// [`VERSION`].
+    pub version: String,
+    /// The question's.
+    pub request_id: String,
+    /// What the server found.
+    pub status: Status,
+    /// Whose proof it is: with [`Status::Active`], and with a refusal that comes after a right proof.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<User>,
+    /// The key that signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Key>,
+    /// What the user may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// How long the answer may be repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
+    /// Why the proof was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// For the service's log; never shown to a client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The question may be asked again after so many seconds: the answer says nothing about the proof.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+}
+
+/// What the server found. No other value is an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// The proof is right and the user may act.
+    Active,
+    /// Not so; see [`Answer::code`].
+    Denied,
+    /// The server does not judge this kind of proof.
+    Unsupported,
+}
+
+/// A user as the identity server knows it. What is absent or null stays as it was.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Stable, opaque and never given to somebody else.
+    pub id: String,
+    /// The name to show; required of an active user.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub username: String,
+    /// Mail address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// Full name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// Groups, replaced as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<String>>,
+}
+
+/// The key that signed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Key {
+    /// Its name, if it has one besides the api_key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// When it stops being good; no answer is repeated beyond it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What the user may do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Largest file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_file_bytes: Option<u64>,
+}
+
+/// How long an answer may be repeated for the same proof.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cache {
+    /// Seconds; 0: not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u64>,
+    /// `proof`, or `none`: not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// Fields of [`Request`] that the answer depends on. An answer that names any is not repeated.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vary: Vec<String>,
+}
+
+/// Codes of a refusal. A code that is not known here is a refusal like [`code::INVALID_SIGNATURE`].
+pub mod code {
+    /// The signature does not fit.
+    pub const INVALID_SIGNATURE: &str = "invalid_signature";
+    /// No such key.
+    pub const UNKNOWN_KEY: &str = "unknown_key";
+    /// The proof is right, the key disabled.
+    pub const KEY_DISABLED: &str = "key_disabled";
+    /// The proof is right, the user disabled.
+    pub const USER_DISABLED: &str = "user_disabled";
+    /// The signed time is too far from the server's.
+    pub const TIMESTAMP_OUT_OF_WINDOW: &str = "timestamp_out_of_window";
+    /// The proof was used before.
+    pub const REPLAYED: &str = "replayed";
+    /// The proof is for another service.
+    pub const AUDIENCE_MISMATCH: &str = "audience_mismatch";
+    /// Too many questions: says nothing about the proof.
+    pub const RATE_LIMITED: &str = "rate_limited";
+    /// The *service's* token is wrong: says nothing about the proof.
+    pub const SERVICE_UNAUTHORIZED: &str = "service_unauthorized";
+}
+
+impl Answer {
+    /// An answer to `question` with nothing but its status.
+    pub fn to(question: &Question, status: Status) -> Self {
+        Self {
+            version: VERSION.to_owned(),
+            request_id: question.request_id.clone(),
+            status,
+            user: None,
+            key: None,
+            limits: None,
+            cache: None,
+            code: None,
+            message: None,
+            retry_after: None,
+        }
+    }
+
+    /// What is wrong with this as an answer to the question of that id, if anything.
+    pub fn flaw(&self, request_id: &str) -> Option<&'static str> {
+        if self.version != VERSION {
+            return Some("the answer is of another version");
+        }
+        if self.request_id != request_id {
+            return Some("the answer belongs to another question");
+        }
+        match (self.status, &self.user) {
+            (Status::Active, None) => Some("the answer names no user"),
+            (Status::Active, Some(user)) => user.flaw(),
+            (_, Some(user)) if !is_name(&user.id) => Some("user.id must be 1 to 255 bytes of text"),
+            _ => None,
+        }
+    }
+}
+
+impl User {
+    fn flaw(&self) -> Option<&'static str> {
+        let texts = [&self.email, &self.display_name].into_iter().flatten().chain(self.groups.iter().flatten());
+        if !is_name(&self.id) {
+            Some("user.id must be 1 to 255 bytes of text")
+        } else if !is_name(&self.username) {
+            Some("user.username must be 1 to 255 bytes of text")
+        } else if self.groups.as_ref().is_some_and(|groups| groups.len() > MAX_GROUPS) {
+            Some("user.groups has more than 200 items")
+        } else if texts.into_iter().any(|text| text.contains(char::is_control)) {
+            // PostgreSQL cannot keep U+0000, and a log line must stay one line.
+            Some("the user's texts hold control characters")
+        } else {
+            None
+        }
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.trim().is_empty() && text.len() <= MAX_NAME_BYTES && !text.contains(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Option<Answer> {
+        serde_json::from_str::<Answer>(json).ok().filter(|answer| answer.flaw("q").is_none())
+    }
+
+    #[test]
+    fn only_a_whole_answer_is_an_answer() {
+        let whole = r#"{"version":"1","request_id":"q","status":"active","user":{"id":"u","username":"n"},"new":1}"#;
+        assert!(read(whole).is_some());
+        assert!(read(r#"{"version":"1","request_id":"q","status":"denied","code":"unknown_key"}"#).is_some());
+        for (from, to) in [
+            ("\"1\"", "\"2\""),
+            ("\"1\"", "1"),
+            ("\"q\"", "\"r\""),
+            ("active", "maybe"),
+            ("\"u\"", "\"\""),
+            ("\"u\"", "\" \""),
+            ("\"u\"", "7"),
+            ("\"u\"", "null"),
+            ("\"n\"", "\"\""),
+            ("\"n\"", "\"a\\u0000\""),
+            (",\"username\":\"n\"", ""),
+            ("\"user\":", "\"usr\":"),
+            ("{\"version\"", "{\"version\":\"1\",\"version\""),
+        ] {
+            let broken = whole.replacen(from, to, 1);
+            assert_ne!(broken, whole);
+            assert_eq!(read(&broken), None, "{broken}");
+        }
+        assert_eq!(read(&whole.replace("\"u\"", &format!("\"{}\"", "u".repeat(256)))), None);
+    }
+
+    #[test]
+    fn a_question_hides_its_proof() {
+        let proof = Proof::Signature {
+            scheme: "v1".into(),
+            api_key: "the-key".into(),
+            timestamp: "1700000000".into(),
+            signature: "the-signature".into(),
+        };
+        let printed = format!("{proof:?}");
+        assert!(!printed.contains("the-key") && !printed.contains("the-signature"), "{printed}");
+        let json = serde_json::to_value(&proof).expect("plain data");
+        assert_eq!(json["type"], "signature");
+        assert_eq!(serde_json::from_value::<Proof>(json).ok(), Some(proof));
+        let other = serde_json::from_str::<Proof>(r#"{"type":"basic","username":"a","password":"b"}"#);
+        assert_eq!(other.ok(), Some(Proof::Unknown));
+    }
+}

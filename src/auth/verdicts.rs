@@ -1,0 +1,352 @@
+//! Verdicts on proofs, remembered for a short while, and asked for once however many wait.
+//!
+//! Promises: a verdict is found again only under exactly the inputs it was given for; refusals live in a cache of their
+//! own, so that a flood of bad proofs cannot push out good ones; "cannot check" is never remembered. A question runs in
+//! a task of its own: callers who leave do not end it for the others, and a panic in it is "cannot check" for all.
+//!
+//! What is deliberately not remembered: permission. The window, the account's state and the rules of reuse are looked
+//! at on every request (`federated`).
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use moka::{Expiry, future::Cache};
+use sha2::Sha256;
+use tracing::Instrument as _;
+
+use super::identity;
+use crate::{
+    domain::{
+        Clock, Timestamp, after,
+        principal::{Limits, User},
+    },
+    worker::Tasks,
+};
+
+const POSITIVE_ENTRIES: u64 = 100_000;
+const NEGATIVE_ENTRIES: u64 = 20_000;
+/// Longest life of a positive verdict: how long a revoked key may go on.
+pub const POSITIVE_LIFE: Duration = Duration::from_secs(60);
+/// Life of a positive verdict if the answer does not say.
+pub const POSITIVE_LIFE_UNSAID: Duration = Duration::from_secs(30);
+/// Life of a refusal if the answer does not say.
+pub const NEGATIVE_LIFE_UNSAID: Duration = Duration::from_secs(5);
+/// Bounds of the life of a refusal that the answer says: short, because a key that was just made must soon work.
+pub const NEGATIVE_LIFE: std::ops::RangeInclusive<u64> = 1..=30;
+
+/// What is known of a proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is right.
+    Proven(Arc<Proven>),
+    /// It does not admit.
+    Refused(Refusal),
+    /// Nothing.
+    CannotCheck,
+}
+
+/// Whose proof it is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Proven {
+    /// The local user, provisioned.
+    pub user: User,
+    /// What the identity server allows.
+    pub limits: Limits,
+}
+
+/// Why a proof does not admit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Wrong, unknown, expired: one public answer.
+    Invalid,
+    /// Right, but user or key is disabled.
+    Disabled,
+    /// The identity server finds the signed time too far off.
+    Stale,
+    /// The identity server has seen the proof before.
+    Replayed,
+}
+
+/// A verdict and how long it may be repeated; `None`: not at all.
+#[derive(Debug, Clone)]
+pub struct Settled {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Its life.
+    pub life: Option<Duration>,
+}
+
+impl Settled {
+    /// The verdict that is never remembered.
+    pub fn cannot_check() -> Self {
+        Self { verdict: Verdict::CannotCheck, life: None }
+    }
+}
+
+/// Names a proof in this process: a keyed hash, so that a dump of the cache gives no proof away and nobody outside can
+/// search for two inputs with one name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key([u8; 32]);
+
+type Flight = Shared<BoxFuture<'static, Verdict>>;
+
+/// Remembers verdicts. See the module.
+pub struct Verdicts {
+    secret: [u8; 32],
+    tasks: Tasks,
+    board: Arc<Board>,
+}
+
+struct Board {
+    clock: Arc<dyn Clock>,
+    positive: Cache<Key, Held>,
+    negative: Cache<Key, Held>,
+    flights: Mutex<HashMap<Key, Flight>>,
+}
+
+impl Verdicts {
+    /// Remembers nothing yet.
+    pub fn new(clock: Arc<dyn Clock>, tasks: Tasks) -> Self {
+        let mut secret = [0; 32];
+        rand::fill(&mut secret);
+        let board = Board {
+            clock,
+            positive: cache(POSITIVE_ENTRIES),
+            negative: cache(NEGATIVE_ENTRIES),
+            flights: Mutex::default(),
+        };
+        Self { secret, tasks, board: Arc::new(board) }
+    }
+
+    /// The name of these inputs. Every input that can change the verdict must be among them: one left out is a verdict
+    /// given to somebody else (the CVE-2021-32701 class).
+    pub fn key(&self, inputs: &[&str]) -> Key {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("HMAC takes a key of any length");
+        length_prefixed(inputs, |bytes| mac.update(bytes));
+        Key(mac.finalize().into_bytes().into())
+    }
+
+    /// The verdict under `key`: remembered, or found by `ask`, which runs at most once at a time for each `flight`.
+    ///
+    /// `flight` names, besides the proof, whatever else the question carries: an answer that must not be repeated must
+    /// not be shared either with a request that it was not given for.
+    pub async fn settle<F>(&self, key: Key, flight: Key, ask: F) -> Verdict
+    where
+        F: Future<Output = Settled> + Send + 'static,
+    {
+        match self.board.look(&key).await {
+            Some(verdict) => verdict,
+            None => self.join(key, flight, ask).await,
+        }
+    }
+
+    fn join<F>(&self, key: Key, flight: Key, ask: F) -> Flight
+    where
+        F: Future<Output = Settled> + Send + 'static,
+    {
+        let mut flights = self.board.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = || {
+            let task = self.tasks.spawn(fly(self.board.clone(), key, flight, ask).in_current_span());
+            async move { task.await.unwrap_or(Verdict::CannotCheck) }.boxed().shared()
+        };
+        flights.entry(flight).or_insert_with(begin).clone()
+    }
+}
+
+async fn fly(board: Arc<Board>, key: Key, flight: Key, ask: impl Future<Output = Settled>) -> Verdict {
+    // Made here and not by the caller: a runtime that shuts down drops a new task at once, under the caller's lock.
+    let _landing = Landing { board: &board, flight };
+    // Between a caller's look and this flight, another one may have landed.
+    if let Some(verdict) = board.look(&key).await {
+        return verdict;
+    }
+    let settled = ask.await;
+    board.keep(key, &settled).await;
+    settled.verdict
+}
+
+/// Takes the flight off the board, also when it ends in a panic.
+struct Landing<'a> {
+    board: &'a Board,
+    flight: Key,
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        self.board.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.flight);
+    }
+}
+
+impl Board {
+    async fn look(&self, key: &Key) -> Option<Verdict> {
+        let now = self.clock.now();
+        let fresh = |held: Option<Held>| held.filter(|held| now < held.fresh_until).map(|held| held.verdict);
+        match fresh(self.positive.get(key).await) {
+            Some(verdict) => Some(verdict),
+            None => fresh(self.negative.get(key).await),
+        }
+    }
+
+    async fn keep(&self, key: Key, settled: &Settled) {
+        let Some(life) = settled.life.filter(|life| !life.is_zero()) else { return };
+        let held = Held { verdict: settled.verdict.clone(), fresh_until: after(self.clock.now(), life), life };
+        match settled.verdict {
+            Verdict::Proven(_) => self.positive.insert(key, held).await,
+            Verdict::Refused(_) => self.negative.insert(key, held).await,
+            Verdict::CannotCheck => {}
+        }
+    }
+}
+
+/// A verdict with its end in the service's time. The cache drops it by its own clock as well, to give the memory back.
+#[derive(Clone)]
+struct Held {
+    verdict: Verdict,
+    fresh_until: Timestamp,
+    life: Duration,
+}
+
+struct Life;
+
+impl Expiry<Key, Held> for Life {
+    fn expire_after_create(&self, _: &Key, held: &Held, _: Instant) -> Option<Duration> {
+        Some(held.life)
+    }
+
+    fn expire_after_update(&self, _: &Key, held: &Held, _: Instant, _: Option<Duration>) -> Option<Duration> {
+        Some(held.life)
+    }
+}
+
+fn cache(entries: u64) -> Cache<Key, Held> {
+    Cache::builder().max_capacity(entries).expire_after(Life).build()
+}
+
+/// How long a positive verdict is repeated: at most what the answer says, what the key and the window have left, and
+/// [`POSITIVE_LIFE`]. `spread` of 0 to 1 shortens it by up to a tenth, so that what came together does not end together.
+pub fn positive_life(answer: &identity::Answer, left: Duration, now: Timestamp, spread: f64) -> Option<Duration> {
+    let said = said(answer)?.unwrap_or(POSITIVE_LIFE_UNSAID);
+    let key_end = answer.key.as_ref().and_then(|key| key.expires_at).unwrap_or(Timestamp::MAX);
+    let key_left = Duration::try_from(key_end.duration_since(now)).unwrap_or(Duration::ZERO);
+    let life = said.min(POSITIVE_LIFE).min(left).min(key_left).mul_f64(1.0 - spread.clamp(0.0, 1.0) / 10.0);
+    (!life.is_zero()).then_some(life)
+}
+
+/// How long a refusal is repeated.
+pub fn negative_life(answer: &identity::Answer) -> Option<Duration> {
+    let bounded = |said: Duration| said.as_secs().clamp(*NEGATIVE_LIFE.start(), *NEGATIVE_LIFE.end());
+    Some(said(answer)?.map_or(NEGATIVE_LIFE_UNSAID, |said| Duration::from_secs(bounded(said))))
+}
+
+/// What the answer says about its life. Outer `None`: it must not be repeated at all.
+fn said(answer: &identity::Answer) -> Option<Option<Duration>> {
+    let Some(cache) = &answer.cache else { return Some(None) };
+    let repeatable = cache.ttl_seconds != Some(0) && cache.scope.as_deref() != Some("none") && cache.vary.is_empty();
+    repeatable.then(|| cache.ttl_seconds.map(Duration::from_secs))
+}
+
+/// Feeds each input with its length before it, so that no byte can move from one input to its neighbour unnoticed.
+pub(super) fn length_prefixed(inputs: &[&str], mut take: impl FnMut(&[u8])) {
+    for input in inputs {
+        take(&(input.len() as u64).to_be_bytes());
+        take(input.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::identity::{Answer, Cache as Said, Key as SigningKey, Status, VERSION};
+    use crate::domain::SystemClock;
+    use proptest::prelude::*;
+
+    fn verdicts() -> Verdicts {
+        Verdicts::new(Arc::new(SystemClock), Tasks::new())
+    }
+
+    fn answer(ttl_seconds: Option<u64>, scope: Option<&str>, expires_at: Option<Timestamp>) -> Answer {
+        Answer {
+            version: VERSION.into(),
+            request_id: "q".into(),
+            status: Status::Active,
+            user: None,
+            key: expires_at.map(|at| SigningKey { id: None, expires_at: Some(at) }),
+            limits: None,
+            cache: Some(Said { ttl_seconds, scope: scope.map(str::to_owned), vary: Vec::new() }),
+            code: None,
+            message: None,
+            retry_after: None,
+        }
+    }
+
+    #[test]
+    fn lives() {
+        let now = Timestamp::UNIX_EPOCH;
+        let at = |secs| Some(after(now, Duration::from_secs(secs)));
+        let secs = |life: Option<Duration>| life.map(|life| life.as_secs());
+        let long = Duration::from_secs(300);
+        let positive = |answer: &Answer, left| secs(positive_life(answer, left, now, 0.0));
+        assert_eq!(positive(&Answer { cache: None, ..answer(None, None, None) }, long), Some(30));
+        assert_eq!(positive(&answer(None, Some("proof"), None), long), Some(30));
+        assert_eq!(positive(&answer(Some(10), None, None), long), Some(10));
+        assert_eq!(positive(&answer(Some(u64::MAX), None, None), long), Some(60));
+        assert_eq!(positive(&answer(Some(50), None, None), Duration::from_secs(7)), Some(7));
+        assert_eq!(positive(&answer(Some(50), None, at(3)), long), Some(3));
+        assert_eq!(positive(&answer(Some(50), None, at(0)), long), None);
+        assert_eq!(positive(&answer(Some(0), None, None), long), None);
+        assert_eq!(positive(&answer(Some(9), Some("none"), None), long), None);
+        assert_eq!(secs(positive_life(&answer(Some(50), None, None), long, now, 1.0)), Some(45));
+        let negative = |ttl| secs(negative_life(&answer(ttl, None, None)));
+        assert_eq!([negative(None), negative(Some(0)), negative(Some(1))], [Some(5), None, Some(1)]);
+        assert_eq!(negative(Some(u64::MAX)), Some(30));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_no_verdict_and_ends_the_flight() {
+        let verdicts = verdicts();
+        let key = verdicts.key(&["a"]);
+        let broken = verdicts.settle(key, key, async { panic!("on purpose") }).await;
+        assert_eq!(broken, Verdict::CannotCheck);
+        let refused = Settled { verdict: Verdict::Refused(Refusal::Invalid), life: Some(NEGATIVE_LIFE_UNSAID) };
+        let settled = verdicts.settle(key, key, async { refused }).await;
+        assert_eq!(settled, Verdict::Refused(Refusal::Invalid));
+        assert_eq!(verdicts.settle(key, key, async { unreachable!("remembered") }).await, settled);
+        assert!(verdicts.board.flights.lock().expect("no panic").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bound_is_ever_exceeded(ttl: u64, left in 0u64..400, key in 0u64..400, spread: f64) {
+            let now = Timestamp::UNIX_EPOCH;
+            let answer = answer(Some(ttl), None, Some(after(now, Duration::from_secs(key))));
+            let bound = Duration::from_secs(ttl.min(60).min(left).min(key));
+            let spread = if spread.is_nan() { 0.5 } else { spread };
+            prop_assert!(positive_life(&answer, Duration::from_secs(left), now, spread).unwrap_or_default() <= bound);
+        }
+
+        #[test]
+        fn any_changed_input_changes_the_key(inputs in proptest::collection::vec(".{0,6}", 6), other in proptest::collection::vec(".{0,6}", 6)) {
+            let verdicts = verdicts();
+            let key = |inputs: &[String]| verdicts.key(&inputs.iter().map(String::as_str).collect::<Vec<_>>());
+            prop_assert_eq!(key(&inputs) == key(&other), inputs == other);
+        }
+
+        #[test]
+        fn a_byte_moved_to_its_neighbour_changes_the_key(inputs in proptest::collection::vec("[a-z]{1,6}", 6), at in 0usize..5) {
+            let verdicts = verdicts();
+            let key = |inputs: &[String]| verdicts.key(&inputs.iter().map(String::as_str).collect::<Vec<_>>());
+            let mut moved = inputs.clone();
+            let last = moved[at].pop().expect("not empty");
+            moved[at + 1].insert(0, last);
+            prop_assert!(key(&inputs) != key(&moved));
+        }
+    }
+}

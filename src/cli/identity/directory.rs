@@ -1,0 +1,288 @@
+//! Where the reference identity server finds users and keys: a TOML file, or the one fixed user of the demo.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::{
+    auth::identity::{self, Limits, MAX_NAME_BYTES},
+    domain::signing,
+};
+
+const DEMO: &str = r#"
+[[users]]
+id = "demo"
+username = "demo"
+display_name = "Demo user"
+[[users.keys]]
+api_key = "demo-key"
+secret = "demo-secret"
+"#;
+
+/// The file as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UsersFile {
+    #[serde(default)]
+    users: Vec<WrittenUser>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenUser {
+    id: String,
+    username: String,
+    email: Option<String>,
+    display_name: Option<String>,
+    groups: Option<Vec<String>>,
+    #[serde(default)]
+    disabled: bool,
+    limits: Option<WrittenLimits>,
+    #[serde(default)]
+    keys: Vec<Key>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenLimits {
+    max_file_bytes: Option<u64>,
+}
+
+/// A key of a user.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Key {
+    api_key: String,
+    pub(super) secret: SecretString,
+    #[serde(default)]
+    pub(super) disabled: bool,
+}
+
+/// A user as it is answered.
+pub(super) struct User {
+    pub(super) profile: identity::User,
+    pub(super) disabled: bool,
+    pub(super) limits: Option<Limits>,
+}
+
+/// A key with its user.
+pub(super) struct Entry<'a> {
+    pub(super) user: &'a User,
+    pub(super) key: &'a Key,
+}
+
+/// All users of one version of the file.
+pub(super) struct Users {
+    users: Vec<User>,
+    keys: HashMap<String, (usize, Key)>,
+}
+
+impl Users {
+    /// The key of that name.
+    pub(super) fn find(&self, api_key: &str) -> Option<Entry<'_>> {
+        self.keys.get(api_key).map(|(user, key)| Entry { user: &self.users[*user], key })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let file: UsersFile = toml::from_str(text).map_err(|error| placed(text, &error))?;
+        let mut all = Self { users: Vec::new(), keys: HashMap::new() };
+        let (mut ids, mut usernames) = (HashSet::new(), HashSet::new());
+        for written in file.users {
+            for (what, name, taken) in [("id", &written.id, &mut ids), ("username", &written.username, &mut usernames)]
+            {
+                if name.trim().is_empty() || name.len() > MAX_NAME_BYTES || name.contains(char::is_control) {
+                    return Err(format!("{what} {name:?} must be 1 to {MAX_NAME_BYTES} bytes of text"));
+                }
+                if !taken.insert(name.clone()) {
+                    return Err(format!("{what} {name:?} is used twice"));
+                }
+            }
+            all.add(written)?;
+        }
+        Ok(all)
+    }
+
+    fn add(&mut self, written: WrittenUser) -> Result<(), String> {
+        let user = self.users.len();
+        for key in written.keys {
+            if !signing::is_api_key(&key.api_key) {
+                return Err(format!("a key of user {:?} has an api_key that is not visible ASCII", written.id));
+            }
+            if secrecy::ExposeSecret::expose_secret(&key.secret).is_empty() {
+                return Err(format!("a key of user {:?} has an empty secret", written.id));
+            }
+            if let Some((_, taken)) = self.keys.insert(key.api_key.clone(), (user, key)) {
+                return Err(format!("api_key {:?} is used twice", taken.api_key));
+            }
+        }
+        let profile = identity::User {
+            id: written.id,
+            username: written.username,
+            email: written.email,
+            display_name: written.display_name,
+            groups: written.groups,
+        };
+        let limits = written.limits.map(|limits| Limits { max_file_bytes: limits.max_file_bytes });
+        self.users.push(User { profile, disabled: written.disabled, limits });
+        Ok(())
+    }
+}
+
+/// The message with its line, without the excerpt that TOML errors carry: that line may hold a secret.
+fn placed(text: &str, error: &toml::de::Error) -> String {
+    let Some(span) = error.span() else { return error.message().to_owned() };
+    let before = text.get(..span.start).unwrap_or_default();
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    format!("line {} column {column}: {}", before.matches('\n').count() + 1, error.message())
+}
+
+/// Where users and keys come from.
+pub struct Directory {
+    /// The file, if it is one.
+    path: Option<PathBuf>,
+    read: Mutex<Read>,
+}
+
+/// What was read last, and which version of the file was looked at last, good or bad.
+struct Read {
+    users: Arc<Users>,
+    version: Option<Version>,
+}
+
+/// Tells versions of a file apart: when it was changed, and its length, for clocks that tick slowly.
+type Version = (SystemTime, u64);
+
+impl Directory {
+    /// The fixed user of the demo: `demo` with `demo-key` and `demo-secret`. For loopback only.
+    pub fn demo() -> Self {
+        let users = Arc::new(Users::parse(DEMO).expect("the demo's own users are well-formed"));
+        Self { path: None, read: Mutex::new(Read { users, version: None }) }
+    }
+
+    /// The users of a file.
+    ///
+    /// # Errors
+    /// One sentence about what is wrong with the file, and where.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, String> {
+        let path = path.into();
+        let version = version(&path).map_err(|error| sentence(&path, &error.to_string()))?;
+        let users = load(&path)?;
+        Ok(Self { path: Some(path), read: Mutex::new(Read { users, version: Some(version) }) })
+    }
+
+    /// The users as of now: a changed file is read again, unless it is broken; then what was good stays.
+    ///
+    /// Looks at the file on the spot: it is small and local, and a look costs microseconds.
+    pub(super) fn current(&self) -> Arc<Users> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(path) = &self.path {
+            refresh(path, &mut read);
+        }
+        read.users.clone()
+    }
+}
+
+fn refresh(path: &Path, read: &mut Read) {
+    let version = version(path).ok();
+    if version == read.version {
+        return;
+    }
+    read.version = version;
+    match load(path) {
+        Ok(users) => {
+            tracing::info!(users.file = %path.display(), "users read again");
+            read.users = users;
+        }
+        Err(error) => tracing::error!(error, "the changed users file is not used; the users read before stay"),
+    }
+}
+
+fn version(path: &Path) -> std::io::Result<Version> {
+    let found = std::fs::metadata(path)?;
+    Ok((found.modified()?, found.len()))
+}
+
+fn load(path: &Path) -> Result<Arc<Users>, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| sentence(path, &error.to_string()))?;
+    Users::parse(&text).map(Arc::new).map_err(|error| sentence(path, &error))
+}
+
+fn sentence(path: &Path, error: &str) -> String {
+    format!("users file {}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+[[users]]
+id = "u1"
+username = "ann"
+groups = ["staff"]
+limits = { max_file_bytes = 10 }
+[[users.keys]]
+api_key = "k1"
+secret = "s1"
+
+[[users]]
+id = "u2"
+username = "bob"
+disabled = true
+"#;
+
+    fn refusal(text: &str) -> String {
+        Users::parse(text).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_whole_file() {
+        let users = Users::parse(GOOD).expect("well-formed");
+        let entry = users.find("k1").expect("known");
+        assert_eq!((entry.user.profile.id.as_str(), entry.key.disabled), ("u1", false));
+        assert_eq!(entry.user.limits.and_then(|limits| limits.max_file_bytes), Some(10));
+        assert!(users.find("k2").is_none() && users.users[1].disabled);
+        assert!(Users::parse("").is_ok());
+    }
+
+    #[test]
+    fn refusals_name_the_place_and_no_secret() {
+        for (from, to, part) in [
+            ("\"u2\"", "\"u1\"", "id \"u1\" is used twice"),
+            ("\"bob\"", "\"ann\"", "username \"ann\" is used twice"),
+            ("\"bob\"", "\"\"", "username"),
+            ("\"k1\"", "\"k 1\"", "api_key"),
+            ("\"s1\"", "\"\"", "empty secret"),
+            ("disabled = true", "enabled = true", "line 14 column 1: unknown field `enabled`"),
+            ("secret = ", "sekret = ", "line 9 column 1: unknown field `sekret`"),
+            ("max_file_bytes", "max_bytes", "line 6"),
+        ] {
+            let why = refusal(&GOOD.replacen(from, to, 1));
+            assert!(why.contains(part) && !why.contains("s1\""), "{to}: {why}");
+        }
+        let twice = format!("{GOOD}[[users.keys]]\napi_key = \"k1\"\nsecret = \"s2\"\n");
+        assert!(refusal(&twice).contains("api_key \"k1\" is used twice"));
+    }
+
+    #[test]
+    fn a_changed_file_is_read_again_and_a_broken_one_is_not() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("users.toml");
+        std::fs::write(&path, GOOD).expect("a file");
+        let directory = Directory::open(&path).expect("well-formed");
+        std::fs::write(&path, "[[users]]").expect("a file");
+        assert!(directory.current().find("k1").is_some());
+        std::fs::remove_file(&path).expect("a file");
+        assert!(directory.current().find("k1").is_some());
+        std::fs::write(&path, GOOD.replace("\"k1\"", "\"key-2\"")).expect("a file");
+        let users = directory.current();
+        assert!(users.find("k1").is_none() && users.find("key-2").is_some());
+        assert!(Directory::open(dir.path().join("none")).is_err());
+    }
+}
