@@ -1,5 +1,9 @@
 //! Doors: what speaks HTTP. Everything that knows a status code, a header or axum is below this folder.
 
+pub mod form;
+pub mod headers;
+pub mod problem;
+
 use std::{net::SocketAddr, time::Duration};
 
 use bytesize::ByteSize;
