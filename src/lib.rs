@@ -14,11 +14,14 @@
 //! A floor imports only what lies below it; `tests/it/floors.rs` holds the table. The whole picture is in
 //! `ARCHITECTURE.md`.
 
+pub mod app;
 pub mod auth;
 pub mod cli;
+pub mod config;
 pub mod content;
 pub mod db;
 pub mod domain;
 pub mod http;
+pub mod telemetry;
 pub mod uploads;
 pub mod worker;

@@ -11,6 +11,7 @@ pub mod federated;
 mod gate;
 pub mod identity;
 mod provisioning;
+pub mod sweeper;
 pub mod verdicts;
 
 use std::{fmt, net::IpAddr, time::Duration};

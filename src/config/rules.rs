@@ -1,0 +1,244 @@
+//! What a valid configuration is, beyond its types. Pure: settings in, keys and reasons out, all of them.
+
+use std::time::Duration;
+
+use hyper::{
+    Uri,
+    header::{HeaderName, HeaderValue},
+};
+use secrecy::ExposeSecret as _;
+
+use super::Config;
+
+/// First path segments that belong to the service itself.
+const OWN_ROUTES: [&str; 8] = ["admin", "api", "client", "demo", "healthz", "metrics", "openapi.json", "readyz"];
+/// Form fields with a meaning of their own.
+const OWN_FIELDS: [&str; 6] = ["api_key", "md5", "signature", "timestamp", "upload_id", "username"];
+/// Headers that mean something else on every request.
+const OWN_HEADERS: [&str; 6] =
+    ["authorization", "connection", "content-length", "content-type", "host", "transfer-encoding"];
+/// What a path pattern may name.
+const PLACEHOLDERS: [&str; 3] = ["upload_id", "user_id", "realm"];
+/// The date parts a path pattern may name.
+const DATE_PARTS: &str = "YymdHMSj%";
+
+/// What is wrong: keys and reasons.
+type Findings = Vec<(&'static str, String)>;
+
+/// Judges a configuration.
+pub(super) fn check(config: &Config) -> Findings {
+    let mut found = Findings::new();
+    server(config, &mut found);
+    database(config, &mut found);
+    storage(config, &mut found);
+    uploads(config, &mut found);
+    gate(config, &mut found);
+    identity(config, &mut found);
+    multipart(config, &mut found);
+    log(config, &mut found);
+    found
+}
+
+fn server(config: &Config, found: &mut Findings) {
+    let server = &config.server;
+    if let Some(Err(reason)) = server.public_url.as_deref().map(origin) {
+        found.push(("server.public_url", reason));
+    }
+    not_zero("server.idle_timeout", server.idle_timeout, found);
+    let head = server.max_head.as_u64();
+    if !(8 * 1024..=1024 * 1024).contains(&head) {
+        found.push(("server.max_head", "must lie between 8KiB and 1MiB".into()));
+    }
+}
+
+fn database(config: &Config, found: &mut Findings) {
+    let url = config.database.url.expose_secret();
+    if !["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        found.push(("database.url", "must be sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME".into()));
+    }
+    if config.database.max_connections == 0 {
+        found.push(("database.max_connections", "must be at least 1".into()));
+    }
+}
+
+fn storage(config: &Config, found: &mut Findings) {
+    let local = &config.storage.local;
+    if local.path.as_os_str().is_empty() {
+        found.push(("storage.local.path", "must name a folder".into()));
+    }
+    for (key, pattern) in
+        [("storage.local.partial_path", &local.partial_path), ("storage.local.completed_path", &local.completed_path)]
+    {
+        if let Err(reason) = path_pattern(pattern) {
+            found.push((key, reason));
+        }
+    }
+    if local.partial_path == local.completed_path {
+        found.push(("storage.local.completed_path", "must differ from storage.local.partial_path".into()));
+    }
+}
+
+fn uploads(config: &Config, found: &mut Findings) {
+    let uploads = &config.uploads;
+    match uploads.max_bytes.map(|limit| limit.as_u64()) {
+        Some(0) => found.push(("uploads.max_bytes", "must be at least 1; leave it out for no limit".into())),
+        Some(limit) if i64::try_from(limit).is_err() => {
+            found.push(("uploads.max_bytes", "must be less than 8EiB".into()));
+        }
+        _ => {}
+    }
+    not_zero("uploads.expires_after", uploads.expires_after, found);
+    if uploads.retain_completed.is_some_and(|life| life.is_zero()) {
+        found.push(("uploads.retain_completed", "must be longer than zero; leave it out for ever".into()));
+    }
+}
+
+fn gate(config: &Config, found: &mut Findings) {
+    let auth = &config.auth;
+    if auth.methods.is_empty() && !auth.anonymous {
+        found.push(("auth.methods", "must name a method, or nobody can upload".into()));
+    }
+    let repeated = auth.methods.iter().enumerate().any(|(at, method)| auth.methods[..at].contains(method));
+    if repeated {
+        found.push(("auth.methods", "names a method twice".into()));
+    }
+    not_zero("auth.signature.window", auth.signature.window, found);
+}
+
+fn identity(config: &Config, found: &mut Findings) {
+    let identity = &config.identity;
+    if let Err(reason) = base_url(&identity.url) {
+        found.push(("identity.url", reason));
+    }
+    if !identity.token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
+        found.push(("identity.token", "must consist of visible ASCII characters: it is sent in a header".into()));
+    }
+    for (key, name) in [("identity.audience", &identity.audience), ("identity.realm", &identity.realm)] {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/".contains(&byte);
+        if name.is_empty() || !name.bytes().all(plain) {
+            found.push((key, "must consist of letters, digits and -._~:/".into()));
+        }
+    }
+    not_zero("identity.connect_timeout", identity.connect_timeout, found);
+    not_zero("identity.try_timeout", identity.try_timeout, found);
+    not_zero("identity.deadline", identity.deadline, found);
+    if identity.try_timeout > identity.deadline {
+        found.push(("identity.try_timeout", "must not be longer than identity.deadline".into()));
+    }
+}
+
+fn multipart(config: &Config, found: &mut Findings) {
+    let multipart = &config.multipart;
+    if let Err(reason) = prefix(&multipart.prefix) {
+        found.push(("multipart.prefix", reason));
+    }
+    let field = multipart.field_name.as_str();
+    if field.is_empty() || field.chars().any(|c| c.is_control() || c == '"') {
+        found.push(("multipart.field_name", "must be a name without quotes and control characters".into()));
+    } else if OWN_FIELDS.contains(&field) {
+        found.push(("multipart.field_name", format!("`{field}` already has a meaning in the form")));
+    }
+    match HeaderName::from_bytes(multipart.content_range_header.as_bytes()) {
+        Err(_) => found.push(("multipart.content_range_header", "is not a header name".into())),
+        Ok(name) if OWN_HEADERS.contains(&name.as_str()) => {
+            found.push(("multipart.content_range_header", format!("`{name}` already has a meaning in HTTP")));
+        }
+        Ok(_) => {}
+    }
+    if !is_content_type(&multipart.content_type) {
+        found.push(("multipart.content_type", "must be a content type such as application/json".into()));
+    }
+}
+
+fn log(config: &Config, found: &mut Findings) {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let level = &config.log.level;
+    // The filter would take a misspelled level for the name of a module, and log nothing.
+    let lone = |word: &str| !word.contains(['=', '[', ':']);
+    if let Some(word) = level.split(',').find(|word| lone(word) && !LEVELS.contains(&word.trim())) {
+        found.push(("log.level", format!("`{word}` is not one of {}", LEVELS.join(", "))));
+    } else if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(level) {
+        found.push(("log.level", error.to_string()));
+    }
+}
+
+fn not_zero(key: &'static str, life: Duration, found: &mut Findings) {
+    if life.is_zero() {
+        found.push((key, "must be longer than zero".into()));
+    }
+}
+
+/// An absolute URL of http or https without credentials, query and fragment.
+fn base_url(text: &str) -> Result<Uri, String> {
+    let shape = || "must be an absolute URL such as https://upload.example.org".to_owned();
+    let uri: Uri = text.parse().map_err(|_| shape())?;
+    let authority = uri.authority().ok_or_else(shape)?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.host().is_empty() {
+        return Err(shape());
+    }
+    if authority.as_str().contains('@') {
+        return Err("must not contain credentials".into());
+    }
+    if uri.query().is_some() || text.contains('#') {
+        return Err("must not have a query or a fragment".into());
+    }
+    Ok(uri)
+}
+
+/// A [`base_url`] without a path.
+fn origin(text: &str) -> Result<(), String> {
+    let uri = base_url(text)?;
+    if uri.path() != "/" || text.ends_with('/') {
+        return Err("must be scheme and host only, without a path or a slash at its end".into());
+    }
+    Ok(())
+}
+
+fn prefix(prefix: &str) -> Result<(), String> {
+    let Some(path) = prefix.strip_prefix('/') else { return Err("must begin with /".into()) };
+    if path.is_empty() || path.ends_with('/') {
+        return Err("must name a path and not end with /".into());
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if !path.split('/').all(|part| !matches!(part, "" | "." | "..") && part.bytes().all(plain)) {
+        return Err("must consist of letters, digits and -._~ between single slashes".into());
+    }
+    match path.split('/').next() {
+        Some(first) if OWN_ROUTES.contains(&first) => Err(format!("/{first} is a route of the service itself")),
+        _ => Ok(()),
+    }
+}
+
+/// A pattern names a file below the store's folder, one for each upload.
+fn path_pattern(pattern: &str) -> Result<(), String> {
+    if !pattern.contains("{upload_id}") {
+        return Err("must contain {upload_id}, or uploads would overwrite each other".into());
+    }
+    if pattern.starts_with('/') {
+        return Err("must be relative: it lies below storage.local.path".into());
+    }
+    if pattern.split('/').any(|part| matches!(part, "" | "." | "..")) || pattern.contains(['\\', '\0']) {
+        return Err("must stay below storage.local.path: no `..`, `.`, empty parts or backslashes".into());
+    }
+    for named in pattern.split('{').skip(1) {
+        let name = named.split_once('}').map(|(name, _)| name);
+        if !name.is_some_and(|name| PLACEHOLDERS.contains(&name)) {
+            let unknown = name.unwrap_or(named);
+            return Err(format!("`{{{unknown}}}` is not one of {{upload_id}}, {{user_id}}, {{realm}}"));
+        }
+    }
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        if c == '%' && !chars.next().is_some_and(|part| DATE_PARTS.contains(part)) {
+            return Err("may name the date parts %Y %y %m %d %H %M %S %j, and %% for a percent sign".into());
+        }
+    }
+    Ok(())
+}
+
+fn is_content_type(text: &str) -> bool {
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    let token = |part: &str| !part.is_empty() && HeaderName::from_bytes(part.as_bytes()).is_ok();
+    let shaped = essence.split_once('/').is_some_and(|(kind, of)| token(kind) && token(of));
+    shaped && HeaderValue::from_str(text).is_ok()
+}
