@@ -55,7 +55,7 @@ pub async fn start(
         tracing::warn!("auth.anonymous is on: whoever reaches this service may upload without credentials");
     }
     let readiness = readiness(&stores, content);
-    let state = http::AppState::new(gate, uploads.clone(), config.multipart, &config.server);
+    let state = http::AppState::new(gate, uploads.clone(), config.multipart);
     let router = http::router(state, readiness, pages, &config.server, &tasks);
 
     let workers = Arc::new(Workers::default());
@@ -88,7 +88,7 @@ fn spawn_workers(
 /// of rotation.
 fn readiness(stores: &db::Stores, content: Arc<dyn ContentStore>) -> http::site::Readiness {
     let accounts = stores.accounts.clone();
-    http::site::Readiness::default()
+    http::site::Readiness::new()
         .probe("database", move || {
             let accounts = accounts.clone();
             async move { accounts.check().await.map_err(|error| error.to_string()) }

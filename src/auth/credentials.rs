@@ -54,6 +54,12 @@ pub fn find(presented: &Presented, settings: &Settings) -> Result<Option<Credent
     }
 }
 
+/// Whether a form field of that name may be part of a credential. A door that finds one after it asked the gate has to
+/// refuse the request: it was not looked at.
+pub fn is_part(field: &str) -> bool {
+    matches!(bare(&fold(field)), "api-key" | "timestamp" | "signature" | "username" | "signature-version")
+}
+
 /// The refusal of a kind of credential that this service does not accept.
 pub(super) fn not_enabled(method: &str) -> AuthError {
     AuthError::Malformed(format!("{method} authentication is not enabled here"))

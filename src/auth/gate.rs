@@ -91,6 +91,11 @@ impl Gate {
         }
     }
 
+    /// Whether anything at all is presented, right or wrong.
+    pub fn presents(&self, presented: &Presented) -> bool {
+        !matches!(credentials::find(presented, &self.settings), Ok(None))
+    }
+
     /// The challenge that goes with a refusal (RFC 9110 §11.6.1).
     pub fn challenge(&self) -> String {
         let realm = self.realm.replace(['"', '\\'], "");

@@ -18,7 +18,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     AppState,
     extract::presented,
-    headers::{Wanted, attachment, if_range_holds, none_match_names, wanted},
+    headers::{
+        disposition::attachment,
+        ranges::{Wanted, wanted},
+        validators::{if_range_holds, none_match_names},
+    },
     problem::{Code, Problem},
 };
 use crate::{

@@ -1,12 +1,56 @@
 //! Doors: what speaks HTTP. Everything that knows a status code, a header or axum is below this folder.
+//!
+//! A door is a file with the same parts in the same order: routes, wire types, handlers (parse, one call to the core,
+//! render), parsing, rendering. No door imports a door, and the core does not know which one called.
 
+pub mod api;
+pub mod body;
+pub mod extract;
 pub mod form;
 pub mod headers;
+pub mod layers;
+pub mod multipart;
 pub mod problem;
+pub mod server;
+pub mod site;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use axum::{Router, http::HeaderValue};
 use bytesize::ByteSize;
+
+use crate::{auth::Gate, uploads::Uploads, worker::Tasks};
+
+/// What the doors need. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    gate: Arc<Gate>,
+    uploads: Uploads,
+    multipart: Arc<multipart::Settings>,
+    /// Value of `WWW-Authenticate`.
+    challenge: HeaderValue,
+}
+
+impl AppState {
+    /// The doors' state over these services.
+    pub fn new(gate: Gate, uploads: Uploads, multipart: multipart::Settings) -> Self {
+        let challenge = HeaderValue::try_from(gate.challenge())
+            .unwrap_or(HeaderValue::from_static(problem::CHALLENGE));
+        Self { gate: Arc::new(gate), uploads, multipart: Arc::new(multipart), challenge }
+    }
+}
+
+/// Every route of the service, `pages` among them, inside the layers.
+pub fn router(
+    state: AppState,
+    readiness: site::Readiness,
+    pages: Router,
+    settings: &Settings,
+    tasks: &Tasks,
+) -> Router {
+    let doors = multipart::routes(&state.multipart).merge(api::routes()).with_state(state);
+    layers::wrap(doors.merge(site::routes(readiness)).merge(pages), settings, tasks)
+}
 
 /// Section `server` of the configuration.
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]

@@ -7,8 +7,6 @@
 //!
 //! A chunk is atomic: its bytes count when the form's end was seen and everything in it was in order.
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     body::Body,
@@ -21,11 +19,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AppState,
-    body::{incoming, read_form},
+    body::incoming,
     extract::presented,
-    form::{FilePart, Form, Prefix},
-    headers::{ContentRange, ContentRangeError, iso_millis},
-    problem::log_failure,
+    form::{self, FilePart, Form, FormError, Prefix},
+    headers::{
+        dates::iso_millis,
+        ranges::{ContentRange, ContentRangeError},
+    },
+    problem::log,
 };
 use crate::{
     auth::{AuthError, credentials},
@@ -119,9 +120,12 @@ impl From<UploadError> for Wire {
     }
 }
 
-impl From<BodyError> for Wire {
-    fn from(error: BodyError) -> Self {
-        Self::Upload(UploadError::Body(error))
+impl From<FormError> for Wire {
+    fn from(error: FormError) -> Self {
+        match error {
+            FormError::NotAForm => Self::Bad("No chunk file was submitted".into()),
+            FormError::Body(error) => Self::Upload(UploadError::Body(error)),
+        }
     }
 }
 
@@ -144,19 +148,19 @@ async fn chunk(app: &AppState, request: Request) -> Result<Upload, Wire> {
         // Known before a byte of the body is read.
         range.as_ref().map_err(|text| Wire::Bad(text.clone()))?;
     }
-    let mut form = Form::open(content_type(&parts.headers), incoming(body, &app.server)).ok();
+    let mut form = Form::open(content_type(&parts.headers), incoming(body)).ok();
     let Prefix { fields, file } = match &mut form {
-        Some(form) => form.prefix(&settings.field_name).await.map_err(|error| error.into_body_error())?,
+        Some(form) => form.prefix(&settings.field_name).await?,
         None => Prefix { fields: Vec::new(), file: None },
     };
     let principal = match early {
-        Some(principal) if !fields.iter().any(|(name, _)| credentials::is_credential(name)) => principal,
+        Some(principal) if !fields.iter().any(|(name, _)| credentials::is_part(name)) => principal,
         _ => app.gate.admit(&presented(&parts, fields.clone())).await?,
     };
     let (Some(form), Some(file)) = (form, file) else { return Err(Wire::Bad("No chunk file was submitted".into())) };
     let claim = claim(range.map_err(Wire::Bad)?);
     let target = target(&fields, file, settings)?;
-    let body = form.content(|name| name == "upload_id" || credentials::is_credential(name));
+    let body = form.content(|name| name == "upload_id" || credentials::is_part(name));
     let append = Append { target, claim, keep: Keep::Whole, contention: Contention::Wait, body };
     Ok(app.uploads.append(&principal, append).await?)
 }
@@ -174,7 +178,7 @@ async fn complete(State(app): State<AppState>, request: Request) -> Response {
 
 async fn finish(app: &AppState, request: Request) -> Result<Upload, Wire> {
     let (parts, body) = request.into_parts();
-    let fields = read_form(content_type(&parts.headers), incoming(body, &app.server)).await?;
+    let fields = form::small(Some(content_type(&parts.headers)), incoming(body)).await?;
     let principal = app.gate.admit(&presented(&parts, fields.clone())).await?;
     let (id, md5) = (value(&fields, "upload_id")?, value(&fields, "md5")?);
     let expected = match (id, md5, app.multipart.require_md5) {
@@ -230,7 +234,7 @@ fn claim(range: Option<ContentRange>) -> Claim {
     match range {
         Some(range) => Claim {
             at: At::Exactly(range.start),
-            length: Some(range.length),
+            length: Some(range.length()),
             size: Some(range.total),
             last: false,
         },
@@ -292,11 +296,7 @@ fn refused(app: &AppState, error: Wire) -> Response {
         Wire::Auth(error) => auth_wire(error),
         Wire::Upload(error) => upload_wire(error),
     };
-    log_failure(status, match &error {
-        Wire::Bad(detail) => detail,
-        Wire::Auth(error) => error,
-        Wire::Upload(error) => error,
-    });
+    log(status, "multipart", &detail, cause(&error));
     let mut response = json(&app.multipart, status, &Detail { detail, offset });
     let headers = response.headers_mut();
     match &error {
@@ -315,6 +315,14 @@ fn refused(app: &AppState, error: Wire) -> Response {
         put_range(&mut response, offset);
     }
     response
+}
+
+/// What the log is told and the client is not.
+fn cause(error: &Wire) -> Option<&str> {
+    match error {
+        Wire::Upload(UploadError::Unavailable(cause) | UploadError::Internal(cause)) => Some(cause),
+        Wire::Upload(_) | Wire::Auth(_) | Wire::Bad(_) => None,
+    }
 }
 
 type Answer = (StatusCode, String, Option<u64>);
@@ -398,9 +406,6 @@ impl serde_json::ser::Formatter for PythonSpacing {
         out.write_all(b": ")
     }
 }
-
-/// Shared by the handlers through [`AppState`].
-pub type SharedSettings = Arc<Settings>;
 
 #[cfg(test)]
 mod tests {

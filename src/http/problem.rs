@@ -193,16 +193,6 @@ impl Problem {
         Self::new(code, code.title())
     }
 
-    fn log(&self) {
-        let (code, detail) = (self.code.name(), &self.detail);
-        let cause = self.cause.as_deref();
-        match self.code.status() {
-            StatusCode::INTERNAL_SERVER_ERROR => tracing::error!(problem.code = code, cause, "{detail}"),
-            status if status.is_server_error() => tracing::warn!(problem.code = code, cause, "{detail}"),
-            _ => tracing::debug!(problem.code = code, cause, "{detail}"),
-        }
-    }
-
     fn document(&self, request_id: Option<&str>) -> String {
         let document = Document {
             r#type: format!("/errors#{}", self.code.name()),
@@ -218,9 +208,18 @@ impl Problem {
     }
 }
 
+/// Logs a failure once, at the door that answers it: faults of the service loudly, refusals quietly.
+pub(super) fn log(status: StatusCode, code: &str, detail: &str, cause: Option<&str>) {
+    match status {
+        StatusCode::INTERNAL_SERVER_ERROR => tracing::error!(problem.code = code, cause, "{detail}"),
+        status if status.is_server_error() => tracing::warn!(problem.code = code, cause, "{detail}"),
+        _ => tracing::debug!(problem.code = code, cause, "{detail}"),
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        self.log();
+        log(self.code.status(), self.code.name(), &self.detail, self.cause.as_deref());
         let body = self.document(request_id().as_deref());
         let kind = [(header::CONTENT_TYPE, "application/problem+json"), (header::CACHE_CONTROL, "no-store")];
         let mut response = (self.code.status(), kind, body).into_response();

@@ -1,1 +1,329 @@
-//! What the integration tests share.
+//! What the integration tests share: the whole service on a temporary folder, with a real identity server, a clock that
+//! can be advanced, and callers as values.
+
+pub mod form;
+pub mod identity;
+pub mod postgres;
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use chunkgate::{
+    app::{self, Running},
+    cli::identity::{Server, directory::Directory},
+    config::Config,
+    domain::{Clock, SystemClock, Timestamp, signing},
+};
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+/// Users of the identity server in every test: `NAME` has the key `NAME-key` and the secret `NAME-secret`.
+const USERS: &str = r#"
+[[users]]
+id = "subject-alice"
+username = "alice"
+email = "alice@example.org"
+[[users.keys]]
+api_key = "alice-key"
+secret = "alice-secret"
+
+[[users]]
+id = "subject-bob"
+username = "bob"
+[[users.keys]]
+api_key = "bob-key"
+secret = "bob-secret"
+"#;
+
+/// The token between service and identity server.
+pub const TOKEN: &str = "test-token";
+
+/// The real time, moved by what a test says.
+#[derive(Default)]
+pub struct ManualClock {
+    ahead_micros: AtomicI64,
+}
+
+impl ManualClock {
+    /// Moves the clock forward.
+    pub fn advance(&self, by: Duration) {
+        self.ahead_micros.fetch_add(by.as_micros() as i64, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        let micros = SystemClock.now().as_microsecond() + self.ahead_micros.load(Ordering::SeqCst);
+        Timestamp::from_microsecond(micros).expect("near")
+    }
+}
+
+/// The service, running.
+pub struct TestApp {
+    pub base: String,
+    pub clock: Arc<ManualClock>,
+    pub config: Config,
+    pub users: std::path::PathBuf,
+    folder: Arc<tempfile::TempDir>,
+    running: Option<Running>,
+    client: reqwest::Client,
+    database: Option<postgres::Database>,
+}
+
+impl TestApp {
+    /// With the defaults.
+    pub async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// With settings of one's own.
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let folder = Arc::new(tempfile::tempdir().expect("a folder"));
+        let clock = Arc::new(ManualClock::default());
+        let (identity, users) = serve_identity(folder.path(), clock.clone()).await;
+        let database = postgres::Database::if_chosen().await;
+        let mut config = Config::default();
+        config.server.listen = ([127, 0, 0, 1], 0).into();
+        config.database.url = match &database {
+            Some(database) => database.url().into(),
+            None => format!("sqlite:{}", folder.path().join("test.db").display()).into(),
+        };
+        config.storage.local.path = folder.path().join("files");
+        config.identity.url = identity;
+        config.identity.token = TOKEN.into();
+        change(&mut config);
+        Self::launch(config, folder, clock, users, database).await
+    }
+
+    async fn launch(
+        config: Config,
+        folder: Arc<tempfile::TempDir>,
+        clock: Arc<ManualClock>,
+        users: std::path::PathBuf,
+        database: Option<postgres::Database>,
+    ) -> Self {
+        let listener = TcpListener::bind(config.server.listen).await.expect("a free port");
+        let running = app::start(config.clone(), listener, clock.clone(), axum::Router::new()).await.expect("starts");
+        let base = format!("http://{}", running.address());
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        Self { base, clock, config, users, folder, running: Some(running), client, database }
+    }
+
+    /// Stops and starts again on the same data; `change` may alter the settings in between.
+    pub async fn restart(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = self.config.clone();
+        change(&mut config);
+        let (folder, clock, users) = (self.folder.clone(), self.clock.clone(), self.users.clone());
+        let database = self.database.take();
+        self.stop().await;
+        Self::launch(config, folder, clock, users, database).await
+    }
+
+    /// Stops, and asserts that nothing is left in work.
+    pub async fn stop(mut self) {
+        let running = self.running.take().expect("runs");
+        let uploads = running.uploads().clone();
+        running.stop().await;
+        assert_eq!(uploads.in_work(), 0, "an upload's lock is still held");
+        if let Some(database) = self.database.take() {
+            database.drop().await;
+        }
+    }
+
+    /// The running service.
+    pub fn running(&self) -> &Running {
+        self.running.as_ref().expect("runs")
+    }
+
+    /// A caller that signs as `name`.
+    pub fn user(&self, name: &str) -> Caller {
+        let key = (format!("{name}-key"), format!("{name}-secret"));
+        Caller { base: self.base.clone(), clock: self.clock.clone(), client: self.client.clone(), key: Some(key) }
+    }
+
+    /// A caller that presents nothing.
+    pub fn anonymous(&self) -> Caller {
+        Caller { key: None, ..self.user("") }
+    }
+
+    /// Where contents live.
+    pub fn files(&self) -> &Path {
+        &self.config.storage.local.path
+    }
+
+    /// Every plain file below the contents' folder but the lock, with its length.
+    pub fn stored(&self) -> Vec<(std::path::PathBuf, u64)> {
+        let mut found = Vec::new();
+        gather(self.files(), &mut found);
+        found.sort();
+        found
+    }
+}
+
+fn gather(folder: &Path, found: &mut Vec<(std::path::PathBuf, u64)>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => gather(&path, found),
+            false if path.ends_with(".lock") => {}
+            false => found.push((path.clone(), path.metadata().expect("a file").len())),
+        }
+    }
+}
+
+async fn serve_identity(folder: &Path, clock: Arc<ManualClock>) -> (String, std::path::PathBuf) {
+    let users = folder.join("users.toml");
+    std::fs::write(&users, USERS).expect("written");
+    let mut server = Server::new(Directory::open(&users).expect("users"), TOKEN.into()).expect("a server");
+    server.clock = clock;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { server.serve(listener, std::future::pending()).await });
+    (url, users)
+}
+
+/// Somebody who sends requests.
+#[derive(Clone)]
+pub struct Caller {
+    pub base: String,
+    clock: Arc<ManualClock>,
+    client: reqwest::Client,
+    key: Option<(String, String)>,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub bytes: Vec<u8>,
+    pub text: String,
+}
+
+impl Answer {
+    /// A header's value, if it is there.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("text"))
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// The answer, which must have this status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", self.text);
+        self
+    }
+
+    /// The `upload_id` of the body.
+    #[track_caller]
+    pub fn id(&self) -> String {
+        self.json()["upload_id"].as_str().expect("an id").to_owned()
+    }
+}
+
+impl Caller {
+    /// The signature headers of now; none for an anonymous caller.
+    pub fn proof(&self) -> Vec<(String, String)> {
+        let Some((key, secret)) = &self.key else { return Vec::new() };
+        let timestamp = self.clock.now().as_second().to_string();
+        let signature = signing::sign_v1(secret.as_bytes(), &timestamp);
+        let named = |name: &str, value: String| (name.to_owned(), value);
+        vec![named("X-Api-Key", key.clone()), named("X-Timestamp", timestamp), named("X-Signature", signature)]
+    }
+
+    /// Sends a request with the caller's proof.
+    pub async fn send(&self, method: &str, path: &str, headers: &[(String, String)], body: Vec<u8>) -> Answer {
+        let mut all = self.proof();
+        all.extend_from_slice(headers);
+        self.send_as_is(method, path, &all, body).await
+    }
+
+    /// Sends a request with these headers only.
+    pub async fn send_as_is(&self, method: &str, path: &str, headers: &[(String, String)], body: Vec<u8>) -> Answer {
+        self.try_send(method, path, headers, body.into()).await.expect("an answer")
+    }
+
+    /// Sends a request whose connection may break.
+    pub async fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(String, String)],
+        body: reqwest::Body,
+    ) -> reqwest::Result<Answer> {
+        let method = method.parse().expect("a method");
+        let mut request = self.client.request(method, format!("{}{path}", self.base)).body(body);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let response = request.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.bytes().await?.to_vec();
+        Ok(Answer { status, headers, text: String::from_utf8_lossy(&bytes).into_owned(), bytes })
+    }
+
+    /// Posts a chunk to the multipart door: `range` is `(start, end, total)` with an inclusive end.
+    pub async fn chunk(&self, upload: Option<&str>, range: Option<(u64, u64, u64)>, bytes: &[u8]) -> Answer {
+        let mut parts: Vec<form::Part> = upload.map(|id| form::Part::field("upload_id", id)).into_iter().collect();
+        parts.push(form::Part::file("file", "test.bin", Some("application/octet-stream"), bytes.to_vec()));
+        let (content_type, body) = form::multipart(&parts);
+        let mut headers = vec![("Content-Type".to_owned(), content_type.expect("multipart"))];
+        headers.extend(range.map(|(from, to, total)| ("Content-Range".into(), format!("bytes {from}-{to}/{total}"))));
+        self.send("POST", "/chunked_upload/", &headers, body).await
+    }
+
+    /// Completes an upload at the multipart door.
+    pub async fn complete(&self, upload: &str, md5: &str) -> Answer {
+        let fields = [form::Part::field("upload_id", upload), form::Part::field("md5", md5)];
+        let (content_type, body) = form::urlencoded(&fields);
+        let headers = [("Content-Type".to_owned(), content_type.expect("a form"))];
+        self.send("POST", "/chunked_upload_complete/", &headers, body).await
+    }
+
+    /// Asks the native JSON door.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], Vec::new()).await
+    }
+
+    /// Cancels at the native JSON door.
+    pub async fn cancel(&self, upload: &str) -> Answer {
+        self.send("DELETE", &format!("/api/v1/uploads/{upload}"), &[], Vec::new()).await
+    }
+}
+
+/// `size` bytes from position `from` of `pattern`, repeated without end.
+pub fn fill(pattern: &str, from: usize, size: usize) -> Vec<u8> {
+    pattern.bytes().cycle().skip(from % pattern.len().max(1)).take(size).collect()
+}
+
+/// Bytes that differ at every position and from seed to seed.
+pub fn noise(seed: u64, size: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
+}
+
+/// The md5 of bytes, in hexadecimal.
+pub fn md5(bytes: &[u8]) -> String {
+    use chunkgate::domain::digest::{Algorithm, Running};
+    let mut running = Running::new(Algorithm::Md5);
+    running.update(bytes);
+    running.finish().to_hex()
+}
