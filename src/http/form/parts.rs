@@ -232,7 +232,7 @@ impl Window {
     /// Once what is held is of the current frame alone, the frame itself is looked at again. The second handle is let
     /// go as soon as it can be, so that the connection may reuse its read buffer.
     fn give_back(&mut self) {
-        let joined = self.whole.len() - self.frame.len().min(self.whole.len());
+        let joined = self.whole.len().saturating_sub(self.frame.len());
         if self.held.len() <= joined {
             let whole = std::mem::take(&mut self.whole);
             if !self.held.is_empty() {
