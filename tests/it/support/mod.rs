@@ -16,7 +16,7 @@ use std::{
 
 use chunkgate::{
     app::{self, Running},
-    cli::identity::{Server, directory::Directory},
+    cli::identity::{Directory, Server},
     config::Config,
     domain::{Clock, SystemClock, Timestamp, signing},
 };
@@ -73,7 +73,7 @@ pub struct TestApp {
     folder: Arc<tempfile::TempDir>,
     running: Option<Running>,
     client: reqwest::Client,
-    database: Option<postgres::Database>,
+    database: Option<String>,
 }
 
 impl TestApp {
@@ -87,11 +87,14 @@ impl TestApp {
         let folder = Arc::new(tempfile::tempdir().expect("a folder"));
         let clock = Arc::new(ManualClock::default());
         let (identity, users) = serve_identity(folder.path(), clock.clone()).await;
-        let database = postgres::Database::if_chosen().await;
+        let database = match std::env::var("CHUNKGATE_TEST_ENGINE").as_deref() {
+            Ok("postgres") => Some(postgres::database().await.expect("PostgreSQL was asked for")),
+            _ => None,
+        };
         let mut config = Config::default();
         config.server.listen = ([127, 0, 0, 1], 0).into();
         config.database.url = match &database {
-            Some(database) => database.url().into(),
+            Some(url) => url.as_str().into(),
             None => format!("sqlite:{}", folder.path().join("test.db").display()).into(),
         };
         config.storage.local.path = folder.path().join("files");
@@ -106,7 +109,7 @@ impl TestApp {
         folder: Arc<tempfile::TempDir>,
         clock: Arc<ManualClock>,
         users: std::path::PathBuf,
-        database: Option<postgres::Database>,
+        database: Option<String>,
     ) -> Self {
         let listener = TcpListener::bind(config.server.listen).await.expect("a free port");
         let running = app::start(config.clone(), listener, clock.clone(), axum::Router::new()).await.expect("starts");
@@ -132,7 +135,7 @@ impl TestApp {
         running.stop().await;
         assert_eq!(uploads.in_work(), 0, "an upload's lock is still held");
         if let Some(database) = self.database.take() {
-            database.drop().await;
+            postgres::remove(&database).await;
         }
     }
 
