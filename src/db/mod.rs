@@ -3,14 +3,73 @@
 //! Traits speak in deeds; each deed is one transaction, and none is held while a body streams. Conflicts are answers
 //! (compare-and-set), not errors. Every lookup of an upload carries an [`Owner`].
 
+mod accounts;
+mod dialect;
+mod store;
+mod uploads;
+
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use secrecy::ExposeSecret as _;
 
 use crate::domain::{
-    Timestamp, UploadId, UserId,
+    Durability, Timestamp, UploadId, UserId,
     digest::Digest,
     principal::{Binding, Owner, ProofHash, User},
     upload::{KeptDigest, State, Upload},
 };
+use dialect::Dialect;
+use store::Store;
+
+/// An open database. Cheap to clone.
+#[derive(Clone)]
+pub struct Stores {
+    /// Facts about uploads.
+    pub uploads: Arc<dyn Uploads>,
+    /// Facts about users and the proofs they gave.
+    pub accounts: Arc<dyn Accounts>,
+    database: Arc<dyn Close>,
+}
+
+impl Stores {
+    fn over<DB: Dialect>(store: Store<DB>) -> Self {
+        let store = Arc::new(store);
+        Self { uploads: store.clone(), accounts: store.clone(), database: store }
+    }
+
+    /// Waits for the deeds under way and closes every connection; later deeds answer [`StoreError::Unavailable`].
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+}
+
+/// Hides which engine is closed.
+#[async_trait]
+trait Close: Send + Sync {
+    async fn close(&self);
+}
+
+#[async_trait]
+impl<DB: Dialect> Close for Store<DB> {
+    async fn close(&self) {
+        Store::close(self).await;
+    }
+}
+
+/// Opens the database that `settings` names and brings its tables up to date.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] or [`StoreError::Failed`] with one sentence for the operator, without the password.
+pub async fn connect(settings: &Settings, durability: Durability) -> Result<Stores, StoreError> {
+    let url = settings.url.expose_secret();
+    let most = settings.max_connections;
+    match url.split_once(':') {
+        Some(("sqlite", path)) => dialect::open_sqlite(path, most, durability).await.map(Stores::over),
+        Some(("postgres" | "postgresql", _)) => dialect::open_postgres(url, most, durability).await.map(Stores::over),
+        _ => Err(StoreError::Failed("the URL must begin with sqlite: or postgres://".to_owned())),
+    }
+}
 
 /// Facts about uploads.
 #[async_trait]
@@ -18,7 +77,8 @@ pub trait Uploads: Send + Sync + 'static {
     /// Records a new upload and, with it, that `binding`'s proof created it.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if the binding is exclusive and its proof is already bound, or the id is taken.
+    /// [`StoreError::Conflict`] if the binding is exclusive and its proof is already bound, if it is shared and its
+    /// proof is bound exclusively, or if the id is taken.
     async fn insert(&self, upload: &Upload, binding: Option<Binding>) -> Result<(), StoreError>;
 
     /// The upload of that id, if `owner` owns it.
@@ -31,10 +91,11 @@ pub trait Uploads: Send + Sync + 'static {
     async fn list(&self, owner: Owner, page: &Page) -> Result<Vec<Upload>, StoreError>;
 
     /// Moves the offset, and everything that belongs to it, if the upload is receiving and stands where `advance` says.
-    /// `false`: it does not, and nothing changed.
+    /// A length that was fixed meanwhile is part of where it stands. `false`: it does not, and nothing changed.
     async fn advance(&self, id: UploadId, advance: &Advance) -> Result<bool, StoreError>;
 
-    /// Makes a receiving upload complete if it stands at `offset`. `false`: it does not, and nothing changed.
+    /// Makes a receiving upload complete if it stands at `offset`, and drops the digest's state (its algorithm stays
+    /// known). `false`: it does not, and nothing changed.
     async fn complete(
         &self,
         id: UploadId,
@@ -43,11 +104,12 @@ pub trait Uploads: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<bool, StoreError>;
 
-    /// Ends an upload in `state` ([`State::Cancelled`] or [`State::Expired`]) if it is in one of `from`. Its placement
-    /// stays until [`Uploads::content_gone`]. `false`: it is not, and nothing changed.
+    /// Ends an upload in `state` ([`State::Cancelled`] or [`State::Expired`]) if it is in one of `from`; a receiving one
+    /// expires only if its time ran out at `now`, for it may have been extended since it was looked at. Its `ended`
+    /// becomes `now`, its placement stays until [`Uploads::content_gone`]. `false`: it is not, and nothing changed.
     async fn end(&self, id: UploadId, from: &[State], state: State, now: Timestamp) -> Result<bool, StoreError>;
 
-    /// Records that the bytes of an ended upload are gone: placement and digest state are cleared.
+    /// Records that the bytes of a cancelled or expired upload are gone: placement and digest are cleared.
     async fn content_gone(&self, id: UploadId) -> Result<(), StoreError>;
 
     /// At most `limit` receiving uploads whose time ran out at `now`, and complete ones that ended before
@@ -81,7 +143,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// Sets whether the identity server has disabled the user with this subject; unknown subjects are ignored.
     async fn set_disabled(&self, realm: &str, subject: &str, disabled: bool, now: Timestamp) -> Result<(), StoreError>;
 
-    /// The uploads that a proof created, with the user it proved.
+    /// The uploads that a proof created, with the user it proved: the owner at their creation.
     async fn bound(&self, proof: ProofHash) -> Result<Vec<(UploadId, UserId)>, StoreError>;
 
     /// Spends a proof that may be used once, and remembers it until `until`. `false`: it was spent before.
@@ -195,7 +257,6 @@ impl Default for Settings {
 
 /// The URL with its password hidden.
 fn redact<S: serde::Serializer>(url: &secrecy::SecretString, to: S) -> Result<S::Ok, S::Error> {
-    use secrecy::ExposeSecret as _;
     let url = url.expose_secret();
     match (url.find("://"), url.rfind('@')) {
         (Some(scheme), Some(at)) if scheme < at => {

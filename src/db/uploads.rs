@@ -1,0 +1,291 @@
+//! Facts about uploads, in SQL that both engines read.
+//!
+//! Every statement is a constant. What a statement promises is guarded in its own `WHERE`; the number of rows it changed
+//! is the answer.
+
+use async_trait::async_trait;
+use sqlx::Transaction;
+
+use super::{
+    Advance, Page, StoreError, Uploads,
+    dialect::Dialect,
+    store::{Fields, Statement, Store, corrupt},
+};
+use crate::domain::{
+    Timestamp, UploadId,
+    digest::{Algorithm, Digest},
+    hex,
+    principal::{Binding, Owner},
+    upload::{KeptDigest, Placement, State, Upload},
+};
+
+const TABLE: &str = "uploads";
+
+/// The slot of an exclusive binding; a shared one has the upload's id.
+const ONLY: &str = "only";
+
+/// Selects whole uploads.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, owner, filename, content_type, state, offset_bytes, size_bytes, digest_algorithm, ",
+            "digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended FROM uploads ",
+            $rest
+        )
+    };
+}
+
+const INSERT: &str = "
+    INSERT INTO uploads (id, owner, filename, content_type, state, offset_bytes, size_bytes, digest_algorithm,
+        digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+
+// Two exclusive bindings of a proof meet in the primary key, an exclusive and a shared one in this condition.
+const BIND: &str = "
+    INSERT INTO bindings (proof, slot, upload_id, user_id)
+    SELECT $1, $2, $3, $4
+    WHERE NOT EXISTS (SELECT 1 FROM bindings WHERE proof = $1 AND (slot = 'only' OR $2 = 'only'))";
+
+const FIND: &str = select!("WHERE id = $1 AND owner = $2");
+
+const EXISTS: &str = "SELECT 1 FROM uploads WHERE id = $1";
+
+const LIST: &str = select!(
+    "WHERE owner = $1 AND (created, id) < ($2, $3)
+       AND ($4 = '' OR $4 = CASE WHEN state = 'receiving' AND expires <= $5 THEN 'expired' ELSE state END)
+     ORDER BY created DESC, id DESC LIMIT $6"
+);
+
+const ADVANCE: &str = "
+    UPDATE uploads
+    SET offset_bytes = $3, size_bytes = $4, digest_algorithm = $5, digest_state = $6, expires = $7, updated = $8
+    WHERE id = $1 AND state = 'receiving' AND offset_bytes = $2 AND (size_bytes IS NULL OR size_bytes = $4)";
+
+const COMPLETE: &str = "
+    UPDATE uploads
+    SET state = 'complete', sum_algorithm = $3, sum_hex = $4, digest_state = NULL, updated = $5, ended = $5
+    WHERE id = $1 AND state = 'receiving' AND offset_bytes = $2";
+
+const END: &str = "
+    UPDATE uploads SET state = $2, updated = $3, ended = $3
+    WHERE id = $1
+      AND ((state = 'receiving' AND $4 AND ($2 <> 'expired' OR expires <= $3))
+        OR (state = 'complete' AND $5) OR (state = 'cancelled' AND $6) OR (state = 'expired' AND $7))";
+
+const CONTENT_GONE: &str = "
+    UPDATE uploads SET placement = NULL, digest_algorithm = NULL, digest_state = NULL
+    WHERE id = $1 AND state IN ('cancelled', 'expired')";
+
+const OUTLIVED: &str =
+    select!("WHERE (state = 'receiving' AND expires <= $1) OR (state = 'complete' AND ended < $2) LIMIT $3");
+
+const TO_COLLECT: &str =
+    select!("WHERE state IN ('cancelled', 'expired') AND placement IS NOT NULL ORDER BY ended LIMIT $1");
+
+// The bindings go by their foreign key.
+const FORGET: &str = "
+    DELETE FROM uploads WHERE id IN (
+        SELECT id FROM uploads WHERE state IN ('cancelled', 'expired') AND ended < $1 AND placement IS NULL LIMIT $2)";
+
+#[async_trait]
+impl<DB: Dialect> Uploads for Store<DB> {
+    async fn insert(&self, upload: &Upload, binding: Option<Binding>) -> Result<(), StoreError> {
+        let Some(binding) = binding else {
+            return self.change(insert(upload)?).await.map(drop);
+        };
+        let mut tx = self.begin().await?;
+        insert(upload)?.execute(&mut *tx).await?;
+        bind(&mut tx, upload, binding).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn find(&self, id: UploadId, owner: Owner) -> Result<Option<Upload>, StoreError> {
+        let row = sqlx::query(FIND).bind(id.to_string()).bind(owner_text(owner)).fetch_optional(&self.read).await?;
+        row.map(|row| upload::<DB>(&row)).transpose()
+    }
+
+    async fn exists(&self, id: UploadId) -> Result<bool, StoreError> {
+        Ok(sqlx::query(EXISTS).bind(id.to_string()).fetch_optional(&self.read).await?.is_some())
+    }
+
+    async fn list(&self, owner: Owner, page: &Page) -> Result<Vec<Upload>, StoreError> {
+        let (created, id) = match page.after {
+            Some((created, id)) => (created.as_microsecond(), id.to_string()),
+            None => (i64::MAX, String::new()),
+        };
+        let query = sqlx::query(LIST)
+            .bind(owner_text(owner))
+            .bind(created)
+            .bind(id)
+            .bind(page.state.map_or("", State::name).to_owned())
+            .bind(page.now.as_microsecond())
+            .bind(i64::from(page.limit));
+        self.uploads(query).await
+    }
+
+    async fn advance(&self, id: UploadId, advance: &Advance) -> Result<bool, StoreError> {
+        let count = |column, value| count(id, column, value);
+        let query = sqlx::query(ADVANCE)
+            .bind(id.to_string())
+            .bind(count("offset_bytes", advance.from)?)
+            .bind(count("offset_bytes", advance.to)?)
+            .bind(advance.size.map(|size| count("size_bytes", size)).transpose()?)
+            .bind(advance.digest.as_ref().map(|digest| digest.algorithm.name().to_owned()))
+            .bind(advance.digest.as_ref().map(|digest| digest.state.clone()))
+            .bind(advance.expires.as_microsecond())
+            .bind(advance.now.as_microsecond());
+        Ok(self.change(query).await? == 1)
+    }
+
+    async fn complete(
+        &self,
+        id: UploadId,
+        offset: u64,
+        sum: Option<&Digest>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let query = sqlx::query(COMPLETE)
+            .bind(id.to_string())
+            .bind(count(id, "offset_bytes", offset)?)
+            .bind(sum.map(|sum| sum.algorithm.name().to_owned()))
+            .bind(sum.map(Digest::to_hex))
+            .bind(now.as_microsecond());
+        Ok(self.change(query).await? == 1)
+    }
+
+    async fn end(&self, id: UploadId, from: &[State], state: State, now: Timestamp) -> Result<bool, StoreError> {
+        debug_assert!(matches!(state, State::Cancelled | State::Expired), "{state:?} is not an end");
+        let query = sqlx::query(END)
+            .bind(id.to_string())
+            .bind(state.name().to_owned())
+            .bind(now.as_microsecond())
+            .bind(from.contains(&State::Receiving))
+            .bind(from.contains(&State::Complete))
+            .bind(from.contains(&State::Cancelled))
+            .bind(from.contains(&State::Expired));
+        Ok(self.change(query).await? == 1)
+    }
+
+    async fn content_gone(&self, id: UploadId) -> Result<(), StoreError> {
+        self.change(sqlx::query(CONTENT_GONE).bind(id.to_string())).await.map(drop)
+    }
+
+    async fn outlived(
+        &self,
+        now: Timestamp,
+        completed_before: Option<Timestamp>,
+        limit: u32,
+    ) -> Result<Vec<Upload>, StoreError> {
+        let query = sqlx::query(OUTLIVED)
+            .bind(now.as_microsecond())
+            .bind(completed_before.map_or(i64::MIN, Timestamp::as_microsecond))
+            .bind(i64::from(limit));
+        self.uploads(query).await
+    }
+
+    async fn to_collect(&self, limit: u32) -> Result<Vec<Upload>, StoreError> {
+        self.uploads(sqlx::query(TO_COLLECT).bind(i64::from(limit))).await
+    }
+
+    async fn forget(&self, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.change(sqlx::query(FORGET).bind(ended_before.as_microsecond()).bind(i64::from(limit))).await
+    }
+}
+
+impl<DB: Dialect> Store<DB> {
+    async fn uploads(&self, query: Statement<'_, DB>) -> Result<Vec<Upload>, StoreError> {
+        query.fetch_all(&self.read).await?.iter().map(upload::<DB>).collect()
+    }
+}
+
+fn insert<DB: Dialect>(upload: &Upload) -> Result<Statement<'static, DB>, StoreError> {
+    let count = |column, value| count(upload.id, column, value);
+    Ok(sqlx::query(INSERT)
+        .bind(upload.id.to_string())
+        .bind(owner_text(upload.owner.map_or(Owner::Nobody, Owner::User)))
+        .bind(upload.filename.clone())
+        .bind(upload.content_type.clone())
+        .bind(upload.state.name().to_owned())
+        .bind(count("offset_bytes", upload.offset)?)
+        .bind(upload.size.map(|size| count("size_bytes", size)).transpose()?)
+        .bind(upload.digest.as_ref().map(|digest| digest.algorithm.name().to_owned()))
+        .bind(upload.digest.as_ref().map(|digest| digest.state.clone()))
+        .bind(upload.sum.as_ref().map(|sum| sum.algorithm.name().to_owned()))
+        .bind(upload.sum.as_ref().map(Digest::to_hex))
+        .bind(upload.placement.as_ref().map(|placement| placement.0.clone()))
+        .bind(upload.created.as_microsecond())
+        .bind(upload.updated.as_microsecond())
+        .bind(upload.expires.as_microsecond())
+        .bind(upload.ended.map(Timestamp::as_microsecond)))
+}
+
+/// Binds the new upload to its proof. Exclusive and shared bindings of one proof never stand side by side.
+async fn bind<DB: Dialect>(
+    tx: &mut Transaction<'static, DB>,
+    upload: &Upload,
+    binding: Binding,
+) -> Result<(), StoreError> {
+    let proof = hex(&binding.proof.0);
+    if let Some(hold) = DB::HOLD_PROOF {
+        sqlx::query(hold).bind(proof.clone()).execute(&mut **tx).await?;
+    }
+    let query = sqlx::query(BIND)
+        .bind(proof)
+        .bind(if binding.exclusive { ONLY.to_owned() } else { upload.id.to_string() })
+        .bind(upload.id.to_string())
+        .bind(upload.owner.map(|user| user.to_string()));
+    match DB::changed(&query.execute(&mut **tx).await?) {
+        1 => Ok(()),
+        _ => Err(StoreError::Conflict),
+    }
+}
+
+fn upload<DB: Dialect>(row: &DB::Row) -> Result<Upload, StoreError> {
+    let row = Fields::<DB>::of(row, TABLE, "id")?;
+    let owner = row.get::<String>("owner")?;
+    Ok(Upload {
+        id: row.parsed("id")?,
+        owner: if owner.is_empty() { None } else { Some(row.parsed("owner")?) },
+        filename: row.get("filename")?,
+        content_type: row.get("content_type")?,
+        state: State::named(&row.get::<String>("state")?).ok_or_else(|| row.corrupt("state"))?,
+        offset: row.count("offset_bytes")?,
+        size: row.maybe_count("size_bytes")?,
+        digest: kept_digest(&row)?,
+        sum: sum(&row)?,
+        placement: row.get::<Option<String>>("placement")?.map(Placement),
+        created: row.time("created")?,
+        updated: row.time("updated")?,
+        expires: row.time("expires")?,
+        ended: row.maybe_time("ended")?,
+    })
+}
+
+/// Once the upload is complete only the algorithm is left, and the state is empty: a repeated completion still has to
+/// know which digest it may name.
+fn kept_digest<DB: Dialect>(row: &Fields<'_, DB>) -> Result<Option<KeptDigest>, StoreError> {
+    let Some(algorithm) = algorithm(row, "digest_algorithm")? else { return Ok(None) };
+    let state = row.get::<Option<Vec<u8>>>("digest_state")?.unwrap_or_default();
+    Ok(Some(KeptDigest { algorithm, state }))
+}
+
+fn sum<DB: Dialect>(row: &Fields<'_, DB>) -> Result<Option<Digest>, StoreError> {
+    let Some(algorithm) = algorithm(row, "sum_algorithm")? else { return Ok(None) };
+    let value = row.get::<String>("sum_hex")?;
+    Digest::from_hex(algorithm, &value).map(Some).ok_or_else(|| row.corrupt("sum_hex"))
+}
+
+fn algorithm<DB: Dialect>(row: &Fields<'_, DB>, column: &'static str) -> Result<Option<Algorithm>, StoreError> {
+    let name = row.get::<Option<String>>(column)?;
+    name.map(|name| Algorithm::named(&name).ok_or_else(|| row.corrupt(column))).transpose()
+}
+
+/// The owner as the table spells it: empty for nobody.
+fn owner_text(owner: Owner) -> String {
+    owner.user_id().map(|id| id.to_string()).unwrap_or_default()
+}
+
+/// A count as the table spells it.
+fn count(id: UploadId, column: &'static str, value: u64) -> Result<i64, StoreError> {
+    i64::try_from(value).map_err(|_| corrupt(TABLE, column, &id.to_string()))
+}

@@ -1,0 +1,125 @@
+//! Users and spent proofs.
+
+use std::{collections::HashSet, time::Duration};
+
+use chunkgate::{db::Profile, domain::UserId};
+
+use super::{Db, at, profile, proof, provisioned, race};
+
+contract!(
+    a_proof_is_spent_once,
+    a_user_is_made_once_and_found,
+    an_unchanged_profile_writes_nothing,
+    a_profile_changes_what_it_says,
+    names_are_not_taken_over,
+    one_user_from_many_first_sights,
+    one_name_for_many_users,
+    a_user_is_disabled_and_enabled,
+);
+
+async fn a_proof_is_spent_once(db: &Db) {
+    let accounts = &db.stores.accounts;
+    let once = proof(true).proof;
+    let answers = race(10, |_| {
+        let accounts = accounts.clone();
+        async move { accounts.spend(once, at(10)).await.expect("answers") }
+    })
+    .await;
+    assert_eq!(answers.into_iter().filter(|first| *first).count(), 1);
+    assert_eq!(accounts.forget_spent(at(10), 9).await.expect("answers"), 0);
+    assert!(!accounts.spend(once, at(10)).await.expect("answers"));
+    assert!(accounts.spend(proof(true).proof, at(5)).await.expect("answers"));
+    assert!(accounts.spend(proof(true).proof, at(20)).await.expect("answers"));
+    assert_eq!(accounts.forget_spent(at(11), 1).await.expect("answers"), 1);
+    assert_eq!(accounts.forget_spent(at(11), 9).await.expect("answers"), 1);
+    assert!(accounts.spend(once, at(30)).await.expect("answers"));
+}
+
+async fn a_user_is_made_once_and_found(db: &Db) {
+    let first = provisioned(db, &profile("s1", "ada")).await;
+    assert_eq!(
+        (&*first.user.realm, &*first.user.username, &*first.subject, first.disabled),
+        ("idp", "ada", "s1", false)
+    );
+    assert_eq!(provisioned(db, &profile("s1", "ada")).await, first);
+    assert_eq!(db.stores.accounts.find(first.user.id).await.expect("answers"), Some(first.clone()));
+    assert_eq!(db.stores.accounts.find(UserId::new()).await.expect("answers"), None);
+    let elsewhere = Profile { realm: "other".to_owned(), ..profile("s1", "ada") };
+    let elsewhere = provisioned(db, &elsewhere).await;
+    assert_ne!(elsewhere.user.id, first.user.id);
+    assert_eq!(elsewhere.user.username, "ada", "names are of a realm");
+}
+
+async fn an_unchanged_profile_writes_nothing(db: &Db) {
+    let groups = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+    let full = Profile {
+        email: Some("ada@example.org".to_owned()),
+        display_name: Some("Ada".to_owned()),
+        groups: groups(&["b", "a"]),
+        ..profile("s1", "ada")
+    };
+    let ada = provisioned(db, &full).await;
+    let namesake = provisioned(db, &profile("s2", "ada")).await;
+    let look = async {
+        assert_eq!(provisioned(db, &full).await, ada);
+        assert_eq!(provisioned(db, &Profile { groups: groups(&["a", "b"]), ..full.clone() }).await, ada);
+        assert_eq!(provisioned(db, &profile("s1", "ada")).await, ada, "what is not said does not change");
+        assert_eq!(provisioned(db, &profile("s2", "ada")).await, namesake, "nor does a name that is taken");
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(4), db.without_writers(look)).await;
+    in_time.expect("answers though nobody can write");
+}
+
+async fn a_profile_changes_what_it_says(db: &Db) {
+    let first = provisioned(db, &profile("s1", "ada")).await;
+    let email = Some("ada@example.org".to_owned());
+    let renamed = provisioned(db, &Profile { email, ..profile("s1", "lovelace") }).await;
+    assert_eq!((renamed.user.id, &*renamed.user.username), (first.user.id, "lovelace"));
+    assert_eq!(db.stores.accounts.find(first.user.id).await.expect("answers"), Some(renamed));
+    let next = provisioned(db, &profile("s2", "ada")).await;
+    assert_eq!(next.user.username, "ada", "a name that was given up is free");
+}
+
+async fn names_are_not_taken_over(db: &Db) {
+    let ada = provisioned(db, &profile("s1", "ada")).await;
+    let second = provisioned(db, &profile("s2", "ada")).await;
+    assert_eq!(second.user.username, format!("ada~{}", &second.user.id.simple()[..8]));
+    let bob = provisioned(db, &profile("s3", "bob")).await;
+    let email = Some("bob@example.org".to_owned());
+    assert_eq!(provisioned(db, &Profile { email, ..profile("s3", "ada") }).await, bob, "a known user keeps its name");
+    assert_eq!(db.stores.accounts.find(ada.user.id).await.expect("answers"), Some(ada));
+}
+
+async fn one_user_from_many_first_sights(db: &Db) {
+    let users = race(10, |_| {
+        let accounts = db.stores.accounts.clone();
+        async move { accounts.provision(&profile("s1", "ada"), at(0)).await.expect("never an error") }
+    })
+    .await;
+    assert!(users.iter().all(|user| *user == users[0]));
+}
+
+async fn one_name_for_many_users(db: &Db) {
+    let users = race(10, |number| {
+        let accounts = db.stores.accounts.clone();
+        async move { accounts.provision(&profile(&format!("s{number}"), "ada"), at(0)).await.expect("never an error") }
+    })
+    .await;
+    assert_eq!(users.iter().filter(|user| user.user.username == "ada").count(), 1);
+    assert_eq!(users.iter().map(|user| &user.user.username).collect::<HashSet<_>>().len(), 10);
+}
+
+async fn a_user_is_disabled_and_enabled(db: &Db) {
+    let accounts = &db.stores.accounts;
+    let ada = provisioned(db, &profile("s1", "ada")).await;
+    accounts.set_disabled("idp", "nobody", true, at(1)).await.expect("ignored");
+    accounts.set_disabled("other", "s1", true, at(1)).await.expect("ignored");
+    assert!(!provisioned(db, &profile("s1", "ada")).await.disabled);
+    accounts.set_disabled("idp", "s1", true, at(1)).await.expect("done");
+    assert!(provisioned(db, &profile("s1", "ada")).await.disabled);
+    accounts.set_disabled("idp", "s1", false, at(2)).await.expect("done");
+    assert_eq!(accounts.find(ada.user.id).await.expect("answers"), Some(ada.clone()));
+    db.sql("UPDATE users SET disabled_by_admin = TRUE").await;
+    accounts.set_disabled("idp", "s1", false, at(3)).await.expect("done");
+    assert!(provisioned(db, &profile("s1", "ada")).await.disabled, "an operator's word stands");
+}

@@ -1,0 +1,308 @@
+//! Uploads and their bindings.
+
+use std::collections::HashSet;
+
+use chunkgate::{
+    db::{Advance, Page, StoreError},
+    domain::{
+        UploadId, UserId,
+        digest::Algorithm,
+        principal::{Binding, Owner},
+        upload::{KeptDigest, State, Upload},
+    },
+};
+
+use super::{Db, advance, at, found, inserted, kept, md5, page, proof, race, upload};
+
+contract!(
+    an_upload_comes_back_as_it_was,
+    an_id_is_taken_once,
+    others_and_nobody_see_nothing,
+    the_list_is_newest_first_and_pages,
+    the_list_judges_expiry_itself,
+    one_of_many_advances_wins,
+    an_advance_needs_state_offset_and_size,
+    completion_keeps_the_sum_and_drops_the_state,
+    an_upload_ends_from_the_states_named,
+    what_was_extended_does_not_expire,
+    the_reaper_finds_collects_and_forgets,
+    a_shared_proof_binds_many,
+    an_exclusive_proof_binds_one,
+    one_of_many_exclusive_bindings_wins,
+    exclusive_and_shared_do_not_mix,
+);
+
+fn is_conflict<T>(answer: &Result<T, StoreError>) -> bool {
+    matches!(answer, Err(StoreError::Conflict))
+}
+
+async fn an_upload_comes_back_as_it_was(db: &Db) {
+    let bare = inserted(db, upload(0)).await;
+    assert_eq!(found(db, bare.id).await, bare);
+    let owner = UserId::new();
+    let full = Upload {
+        owner: Some(owner),
+        content_type: Some("video/mp4".to_owned()),
+        state: State::Complete,
+        offset: i64::MAX as u64,
+        size: Some(i64::MAX as u64),
+        digest: kept(b"abc"),
+        sum: Some(md5(b"abc").finish()),
+        ended: Some(at(5)),
+        ..upload(0)
+    };
+    let full = inserted(db, full).await;
+    assert_eq!(db.stores.uploads.find(full.id, Owner::User(owner)).await.expect("answers"), Some(full));
+}
+
+async fn an_id_is_taken_once(db: &Db) {
+    let first = inserted(db, upload(0)).await;
+    assert!(db.stores.uploads.exists(first.id).await.expect("answers"));
+    assert!(!db.stores.uploads.exists(UploadId::new()).await.expect("answers"));
+    let again = Upload { owner: Some(UserId::new()), ..first.clone() };
+    assert!(is_conflict(&db.stores.uploads.insert(&again, None).await));
+    assert_eq!(found(db, first.id).await, first);
+}
+
+async fn others_and_nobody_see_nothing(db: &Db) {
+    let (mine, other) = (UserId::new(), UserId::new());
+    let owned = inserted(db, Upload { owner: Some(mine), ..upload(0) }).await;
+    let anonymous = inserted(db, upload(0)).await;
+    let uploads = &db.stores.uploads;
+    for (owner, id, seen) in [
+        (Owner::User(mine), owned.id, true),
+        (Owner::User(other), owned.id, false),
+        (Owner::Nobody, owned.id, false),
+        (Owner::User(mine), anonymous.id, false),
+        (Owner::Nobody, anonymous.id, true),
+    ] {
+        assert_eq!(uploads.find(id, owner).await.expect("answers").is_some(), seen, "{owner:?}");
+        let listed = uploads.list(owner, &page(None, 9)).await.expect("answers");
+        assert_eq!(listed.iter().any(|upload| upload.id == id), seen, "{owner:?}");
+    }
+}
+
+async fn the_list_is_newest_first_and_pages(db: &Db) {
+    let owner = UserId::new();
+    for seconds in [0, 3, 1, 1, 1, 2] {
+        inserted(db, Upload { owner: Some(owner), ..upload(seconds) }).await;
+    }
+    let uploads = &db.stores.uploads;
+    let all = uploads.list(Owner::User(owner), &page(None, 100)).await.expect("answers");
+    let created: Vec<_> = all.iter().map(|upload| upload.created).collect();
+    assert_eq!(created, [3, 2, 1, 1, 1, 0].map(at));
+    let mut paged: Vec<Upload> = Vec::new();
+    loop {
+        let after = paged.last().map(|upload| (upload.created, upload.id));
+        let next = Page { after, ..page(None, 2) };
+        let next = uploads.list(Owner::User(owner), &next).await.expect("answers");
+        if next.is_empty() {
+            break;
+        }
+        paged.extend(next);
+    }
+    assert_eq!(paged, all);
+}
+
+async fn the_list_judges_expiry_itself(db: &Db) {
+    let receiving = inserted(db, upload(0)).await;
+    let overdue = inserted(db, Upload { expires: at(0), ..upload(-10) }).await;
+    let expired = inserted(db, Upload { state: State::Expired, ended: Some(at(0)), ..upload(-20) }).await;
+    let complete = inserted(db, Upload { state: State::Complete, expires: at(-1), ..upload(-30) }).await;
+    for (state, ids) in [
+        (None, vec![receiving.id, overdue.id, expired.id, complete.id]),
+        (Some(State::Receiving), vec![receiving.id]),
+        (Some(State::Expired), vec![overdue.id, expired.id]),
+        (Some(State::Complete), vec![complete.id]),
+        (Some(State::Cancelled), vec![]),
+    ] {
+        let listed = db.stores.uploads.list(Owner::Nobody, &page(state, 9)).await.expect("answers");
+        assert_eq!(listed.iter().map(|upload| upload.id).collect::<Vec<_>>(), ids, "{state:?}");
+    }
+}
+
+async fn one_of_many_advances_wins(db: &Db) {
+    let id = inserted(db, upload(0)).await.id;
+    for round in 0..5 {
+        let answers = race(12, |_| {
+            let uploads = db.stores.uploads.clone();
+            async move { uploads.advance(id, &advance(round * 100, (round + 1) * 100)).await }
+        })
+        .await;
+        let won = answers.into_iter().filter(|answer| *answer.as_ref().expect("no error")).count();
+        assert_eq!(won, 1, "round {round}");
+    }
+    assert_eq!(found(db, id).await.offset, 500);
+}
+
+async fn an_advance_needs_state_offset_and_size(db: &Db) {
+    let uploads = &db.stores.uploads;
+    let fresh = inserted(db, upload(0)).await;
+    let id = fresh.id;
+    assert!(!uploads.advance(id, &advance(1, 2)).await.expect("answers"));
+    assert!(!uploads.advance(UploadId::new(), &advance(0, 2)).await.expect("answers"));
+    assert_eq!(found(db, id).await, fresh);
+
+    let first = Advance { size: Some(5), digest: kept(b"ab"), ..advance(0, 2) };
+    assert!(uploads.advance(id, &first).await.expect("answers"));
+    let expected =
+        Upload { offset: 2, size: Some(5), digest: kept(b"ab"), expires: first.expires, updated: first.now, ..fresh };
+    assert_eq!(found(db, id).await, expected);
+
+    for size in [None, Some(4), Some(6)] {
+        let wrong = Advance { size, ..advance(2, 3) };
+        assert!(!uploads.advance(id, &wrong).await.expect("answers"), "{size:?}");
+    }
+    assert_eq!(found(db, id).await, expected);
+    let right = Advance { size: Some(5), ..advance(2, 5) };
+    assert!(uploads.advance(id, &right).await.expect("answers"));
+    for state in [State::Complete, State::Cancelled, State::Expired] {
+        let ended = inserted(db, Upload { state, ..upload(0) }).await;
+        assert!(!uploads.advance(ended.id, &advance(0, 1)).await.expect("answers"), "{state:?}");
+    }
+}
+
+async fn completion_keeps_the_sum_and_drops_the_state(db: &Db) {
+    let uploads = &db.stores.uploads;
+    let whole = Upload { offset: 3, size: Some(3), digest: kept(b"abc"), ..upload(0) };
+    let whole = inserted(db, whole).await;
+    let sum = md5(b"abc").finish();
+    assert!(!uploads.complete(whole.id, 2, Some(&sum), at(9)).await.expect("answers"));
+    assert_eq!(found(db, whole.id).await, whole);
+    assert!(uploads.complete(whole.id, 3, Some(&sum), at(9)).await.expect("answers"));
+    assert!(!uploads.complete(whole.id, 3, Some(&sum), at(10)).await.expect("answers"));
+    let complete = found(db, whole.id).await;
+    let digest = KeptDigest { algorithm: Algorithm::Md5, state: vec![] };
+    let (state, ended) = (State::Complete, Some(at(9)));
+    assert_eq!(
+        complete,
+        Upload { state, digest: Some(digest), sum: Some(sum.clone()), updated: at(9), ended, ..whole }
+    );
+    assert!(complete.may_finish(Some(&sum), at(10)).is_ok(), "a completion can be repeated with its digest");
+
+    let plain = inserted(db, upload(0)).await;
+    assert!(uploads.complete(plain.id, 0, None, at(9)).await.expect("answers"));
+    assert_eq!(found(db, plain.id).await.sum, None);
+}
+
+async fn an_upload_ends_from_the_states_named(db: &Db) {
+    const ALL: [State; 4] = [State::Receiving, State::Complete, State::Cancelled, State::Expired];
+    for was in ALL {
+        for named in ALL {
+            let before = inserted(db, Upload { state: was, ..upload(0) }).await;
+            let done = db.stores.uploads.end(before.id, &[named], State::Cancelled, at(9)).await.expect("answers");
+            assert_eq!(done, was == named, "{was:?} {named:?}");
+            let after = match done {
+                true => Upload { state: State::Cancelled, updated: at(9), ended: Some(at(9)), ..before.clone() },
+                false => before.clone(),
+            };
+            assert_eq!(found(db, before.id).await, after);
+        }
+        let before = inserted(db, Upload { state: was, ..upload(0) }).await;
+        assert!(!db.stores.uploads.end(before.id, &[], State::Cancelled, at(9)).await.expect("answers"));
+        assert!(db.stores.uploads.end(before.id, &ALL, State::Cancelled, at(9)).await.expect("answers"));
+    }
+}
+
+async fn what_was_extended_does_not_expire(db: &Db) {
+    let id = inserted(db, upload(0)).await.id;
+    let expire = |now| db.stores.uploads.end(id, &[State::Receiving], State::Expired, now);
+    assert!(!expire(at(3599)).await.expect("answers"));
+    assert!(expire(at(3600)).await.expect("answers"));
+    let complete = inserted(db, Upload { state: State::Complete, ..upload(0) }).await;
+    assert!(db.stores.uploads.end(complete.id, &[State::Complete], State::Expired, at(1)).await.expect("answers"));
+}
+
+async fn the_reaper_finds_collects_and_forgets(db: &Db) {
+    let uploads = &db.stores.uploads;
+    let ids = |found: Vec<Upload>| found.into_iter().map(|upload| upload.id).collect::<HashSet<_>>();
+    let binding = proof(false);
+    let overdue = Upload { expires: at(10), digest: kept(b""), owner: Some(UserId::new()), ..upload(0) };
+    uploads.insert(&overdue, Some(binding)).await.expect("inserted");
+    inserted(db, upload(0)).await;
+    let old = inserted(db, Upload { state: State::Complete, ended: Some(at(5)), ..upload(0) }).await;
+    inserted(db, Upload { state: State::Complete, ended: Some(at(6)), ..upload(0) }).await;
+
+    assert_eq!(ids(uploads.outlived(at(9), None, 9).await.expect("answers")), HashSet::new());
+    assert_eq!(ids(uploads.outlived(at(10), None, 9).await.expect("answers")), HashSet::from([overdue.id]));
+    let both = uploads.outlived(at(10), Some(at(6)), 9).await.expect("answers");
+    assert_eq!(ids(both), HashSet::from([overdue.id, old.id]));
+    assert_eq!(uploads.outlived(at(10), Some(at(6)), 1).await.expect("answers").len(), 1);
+
+    uploads.content_gone(overdue.id).await.expect("answers");
+    assert!(uploads.end(overdue.id, &[State::Receiving], State::Expired, at(11)).await.expect("answers"));
+    assert!(uploads.end(old.id, &[State::Complete], State::Expired, at(12)).await.expect("answers"));
+    let left = uploads.to_collect(9).await.expect("answers");
+    assert_eq!(left.iter().map(|upload| upload.id).collect::<Vec<_>>(), [overdue.id, old.id]);
+    assert!(left.iter().all(|upload| upload.placement.is_some()), "what still receives keeps its place");
+    assert_eq!(uploads.to_collect(1).await.expect("answers").len(), 1);
+    assert_eq!(uploads.forget(at(100), 9).await.expect("answers"), 0, "the bytes are still there");
+
+    uploads.content_gone(overdue.id).await.expect("answers");
+    uploads.content_gone(old.id).await.expect("answers");
+    assert!(uploads.to_collect(9).await.expect("answers").is_empty());
+    let gone = uploads.find(overdue.id, Owner::User(overdue.owner.expect("owned"))).await.expect("answers");
+    let gone = gone.expect("still remembered");
+    assert_eq!((gone.placement, gone.digest, gone.ended), (None, None, Some(at(11))));
+    assert_eq!(db.stores.accounts.bound(binding.proof).await.expect("answers").len(), 1);
+    assert_eq!(uploads.forget(at(11), 9).await.expect("answers"), 0);
+    assert_eq!(uploads.forget(at(12), 9).await.expect("answers"), 1);
+    assert!(!uploads.exists(overdue.id).await.expect("answers"));
+    assert_eq!(db.stores.accounts.bound(binding.proof).await.expect("answers"), []);
+    assert_eq!(uploads.forget(at(100), 9).await.expect("answers"), 1);
+}
+
+async fn a_shared_proof_binds_many(db: &Db) {
+    let (user, binding) = (UserId::new(), proof(false));
+    let mut made = HashSet::new();
+    for _ in 0..3 {
+        let mine = Upload { owner: Some(user), ..upload(0) };
+        db.stores.uploads.insert(&mine, Some(binding)).await.expect("inserted");
+        made.insert((mine.id, user));
+    }
+    db.stores.uploads.insert(&upload(0), Some(binding)).await.expect("inserted, of nobody");
+    let bound = db.stores.accounts.bound(binding.proof).await.expect("answers");
+    assert_eq!(bound.into_iter().collect::<HashSet<_>>(), made);
+    assert_eq!(db.stores.accounts.bound(proof(false).proof).await.expect("answers"), []);
+}
+
+async fn an_exclusive_proof_binds_one(db: &Db) {
+    let (user, binding) = (UserId::new(), proof(true));
+    let first = Upload { owner: Some(user), ..upload(0) };
+    let second = Upload { owner: Some(user), ..upload(0) };
+    db.stores.uploads.insert(&first, Some(binding)).await.expect("inserted");
+    assert!(is_conflict(&db.stores.uploads.insert(&second, Some(binding)).await));
+    assert!(!db.stores.uploads.exists(second.id).await.expect("answers"), "nothing of the second is kept");
+    assert_eq!(db.stores.accounts.bound(binding.proof).await.expect("answers"), [(first.id, user)]);
+}
+
+async fn one_of_many_exclusive_bindings_wins(db: &Db) {
+    let binding = proof(true);
+    let answers = race(10, |_| {
+        let uploads = db.stores.uploads.clone();
+        async move { uploads.insert(&upload(0), Some(binding)).await }
+    })
+    .await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+    assert_eq!(answers.iter().filter(|answer| is_conflict(answer)).count(), 9);
+    assert_eq!(db.stores.uploads.list(Owner::Nobody, &page(None, 99)).await.expect("answers").len(), 1);
+}
+
+async fn exclusive_and_shared_do_not_mix(db: &Db) {
+    for first_exclusive in [true, false] {
+        let first = proof(first_exclusive);
+        let second = Binding { exclusive: !first_exclusive, ..first };
+        db.stores.uploads.insert(&upload(0), Some(first)).await.expect("inserted");
+        assert!(is_conflict(&db.stores.uploads.insert(&upload(0), Some(second)).await));
+    }
+    let one = proof(false).proof;
+    let answers = race(10, |number| {
+        let uploads = db.stores.uploads.clone();
+        let exclusive = number % 2 == 0;
+        async move { (exclusive, uploads.insert(&upload(0), Some(Binding { proof: one, exclusive })).await) }
+    })
+    .await;
+    assert!(answers.iter().all(|(_, answer)| answer.is_ok() || is_conflict(answer)));
+    let won: Vec<bool> = answers.iter().filter(|(_, answer)| answer.is_ok()).map(|(exclusive, _)| *exclusive).collect();
+    assert!(won == [true] || won == [false; 5], "{won:?}");
+}
