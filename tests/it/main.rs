@@ -3,5 +3,6 @@
 mod config;
 mod db;
 mod golden;
+mod identity;
 mod model;
 mod support;

@@ -1,0 +1,159 @@
+//! Where the identity server is, and how long it is waited for.
+
+use std::{path::PathBuf, time::Duration};
+
+use reqwest::Url;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::MAX_NAME_BYTES;
+
+/// Section `identity` of the configuration.
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Base URL of the identity server; `/v1/verify` is appended. Use https unless the way to it is private.
+    pub url: String,
+    /// The service's own token, with which it proves itself to the identity server. Never printed.
+    #[serde(serialize_with = "hidden")]
+    pub token: SecretString,
+    /// A file that holds the token instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// The name under which the identity server knows this service.
+    pub audience: String,
+    /// The name under which this service files the identity server's users. Changing it makes them all strangers.
+    pub realm: String,
+    /// How long a connection may take.
+    #[serde(with = "crate::domain::units::duration")]
+    pub connect_timeout: Duration,
+    /// How long one try may take, answer included.
+    #[serde(with = "crate::domain::units::duration")]
+    pub try_timeout: Duration,
+    /// How long the whole question may take, waiting and a second try included.
+    #[serde(with = "crate::domain::units::duration")]
+    pub deadline: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            url: "http://127.0.0.1:8081".into(),
+            token: SecretString::default(),
+            token_file: None,
+            audience: "chunkgate".into(),
+            realm: "default".into(),
+            connect_timeout: Duration::from_millis(500),
+            try_timeout: Duration::from_secs(2),
+            deadline: Duration::from_secs(3),
+        }
+    }
+}
+
+fn hidden<S: serde::Serializer>(secret: &SecretString, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(if secret.expose_secret().is_empty() { "" } else { "…" })
+}
+
+impl Settings {
+    /// Whether the values can be used. Reads no file.
+    ///
+    /// # Errors
+    /// One sentence that names the setting and what it must be.
+    pub fn check(&self) -> Result<(), String> {
+        self.endpoint()?;
+        for (name, value) in [("realm", &self.realm), ("audience", &self.audience)] {
+            let plain = value.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(&byte));
+            if !plain || !(1..=MAX_NAME_BYTES).contains(&value.len()) {
+                return Err(format!("identity.{name} must be 1 to 255 visible ASCII characters without quotes"));
+            }
+        }
+        let times = [("connect_timeout", self.connect_timeout), ("try_timeout", self.try_timeout)];
+        for (name, time) in times.into_iter().chain([("deadline", self.deadline)]) {
+            if time.is_zero() || time > Duration::from_secs(60) {
+                return Err(format!("identity.{name} must be more than 0s and at most 60s"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where questions are sent.
+    pub(super) fn endpoint(&self) -> Result<Url, String> {
+        let wrong = || "identity.url must look like https://identity.example or http://127.0.0.1:8081".to_owned();
+        let mut url = Url::parse(&self.url).map_err(|_| wrong())?;
+        let plain = url.query().is_none() && url.fragment().is_none();
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !plain {
+            return Err(wrong());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("identity.url must not hold a password; use identity.token".into());
+        }
+        let path = format!("{}/v1/verify", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        Ok(url)
+    }
+
+    /// The token, from wherever it is given.
+    pub(super) fn secret(&self) -> Result<SecretString, String> {
+        let token = match &self.token_file {
+            None => self.token.clone(),
+            Some(_) if !self.token.expose_secret().is_empty() => {
+                return Err("identity.token and identity.token_file are both set; keep one".into());
+            }
+            Some(path) => std::fs::read_to_string(path)
+                .map(|text| text.trim().into())
+                .map_err(|error| format!("identity.token_file {}: {error}", path.display()))?,
+        };
+        let bytes = token.expose_secret().as_bytes();
+        if bytes.is_empty() || !bytes.iter().all(u8::is_ascii_graphic) {
+            return Err(
+                "identity.token must be set, in visible ASCII characters, as the identity server expects it".into()
+            );
+        }
+        Ok(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_url(url: &str) -> Settings {
+        Settings { url: url.into(), token: "t0ken".into(), ..Settings::default() }
+    }
+
+    #[test]
+    fn urls() {
+        for (url, endpoint) in [
+            ("http://127.0.0.1:8081", "http://127.0.0.1:8081/v1/verify"),
+            ("https://id.example/", "https://id.example/v1/verify"),
+            ("https://id.example/base/", "https://id.example/base/v1/verify"),
+        ] {
+            assert_eq!(with_url(url).endpoint().map(String::from).as_deref(), Ok(endpoint));
+        }
+        for url in ["", "id.example", "ftp://id.example", "https://u:p@id.example", "http://a/?x", "http://a/#x"] {
+            assert!(with_url(url).check().is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_be_used() {
+        let good = with_url("http://localhost");
+        assert_eq!(good.check(), Ok(()));
+        assert!(Settings { realm: "a\"b".into(), ..good.clone() }.check().is_err());
+        assert!(Settings { realm: String::new(), ..good.clone() }.check().is_err());
+        assert!(Settings { deadline: Duration::ZERO, ..good.clone() }.check().is_err());
+        assert!(Settings { token: "".into(), ..good.clone() }.secret().is_err());
+        assert!(Settings { token: "a b".into(), ..good.clone() }.secret().is_err());
+        assert!(Settings { token_file: Some("x".into()), ..good.clone() }.secret().is_err());
+    }
+
+    #[test]
+    fn the_token_may_stand_in_a_file_and_is_never_printed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("token");
+        std::fs::write(&path, "t0ken\n").expect("a file");
+        let settings = Settings { token_file: Some(path), ..Settings::default() };
+        assert_eq!(settings.secret().expect("read").expose_secret(), "t0ken");
+        let printed = format!("{:?} {}", with_url("http://a"), toml::to_string(&with_url("http://a")).expect("TOML"));
+        assert!(!printed.contains("t0ken"), "{printed}");
+    }
+}
