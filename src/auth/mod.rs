@@ -1,4 +1,4 @@
-//! Service: from what a request presents to a [`Principal`].
+//! Service: from what a request presents to a [`Principal`](crate::domain::principal::Principal).
 //!
 //! The gate collects credentials from every place they may stand, lets the one authenticator they belong to decide, and
 //! keeps four answers apart: *not mine*, *granted*, *refused*, *cannot check*. Only a verified proof makes a principal.

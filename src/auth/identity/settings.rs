@@ -2,10 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::MAX_NAME_BYTES;
+use super::{MAX_NAME_BYTES, Url};
 
 /// Section `identity` of the configuration.
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
