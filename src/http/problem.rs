@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::{
     auth::AuthError,
     domain::{Timestamp, upload::Refusal},
+    http::form::FormError,
     uploads::{BodyError, UploadError},
 };
 
@@ -292,6 +293,15 @@ impl From<BodyError> for Problem {
             BodyError::Malformed(_) => Code::MalformedBody,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<FormError> for Problem {
+    fn from(error: FormError) -> Self {
+        match error {
+            FormError::NotAForm => Self::new(Code::BadRequest, error.to_string()),
+            FormError::Body(error) => error.into(),
+        }
     }
 }
 

@@ -72,7 +72,10 @@ pub async fn serve(listener: TcpListener, router: Router, settings: &Settings, t
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
                 tracing::error!(%error, "cannot accept connections");
-                sleep(rest).await;
+                tokio::select! {
+                    () = sleep(rest) => {}
+                    () = tasks.winding_down() => return,
+                }
                 rest = (rest * 2).min(ACCEPT_REST_MAX);
             }
         }

@@ -6,3 +6,4 @@ mod golden;
 mod identity;
 mod model;
 mod support;
+mod wire;
