@@ -120,8 +120,10 @@ impl HttpBody for Guarded {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         this.invited = true;
-        let frame = match Pin::new(body).poll_frame(cx) {
+        let frame = match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Ready(frame) => frame,
+            // Every announced byte is there; what is awaited is not the client.
+            Poll::Pending if body.is_end_stream() => return Poll::Pending,
             Poll::Pending => {
                 ready!(this.pace.wait(cx));
                 this.body = None;
