@@ -1,3 +1,5 @@
 //! The `chunkgate` binary.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    chunkgate::cli::main()
+}

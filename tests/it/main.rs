@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a module per subject.
 
+mod cli;
 mod config;
 mod db;
 mod golden;

@@ -1,0 +1,106 @@
+//! `chunkgate demo`: everything in one process, for trying it out.
+//!
+//! The demo user's key and secret are the same everywhere and known to everybody, so the demo listens on loopback and
+//! refuses anything else. Data stays in its folder between runs.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use tokio::net::TcpListener;
+
+use super::Failure;
+use crate::config::{self, Config, Sources};
+
+/// Key of the demo user `demo`.
+pub const API_KEY: &str = "demo-key";
+/// Secret of that key.
+pub const SECRET: &str = "demo-secret";
+
+/// Arguments of `chunkgate demo`.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// Where the service and its page listen; loopback only [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Where the identity server listens; loopback only
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    pub identity_listen: SocketAddr,
+    /// Folder for the database and the files [default: ./chunkgate-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Settings that differ from the demo's own
+    #[arg(long, env = "CHUNKGATE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Runs the demo until Ctrl-C.
+///
+/// # Errors
+/// What is wrong with the configuration, an address that is not loopback, or why the demo could not start.
+pub async fn run(args: &DemoArgs) -> Result<(), Failure> {
+    loopback("--identity-listen", args.identity_listen)?;
+    let identity = listen("--identity-listen", args.identity_listen).await?;
+    let config = configure(args, address(&identity)?)?;
+    loopback("--listen", config.server.listen)?;
+    let service = listen("--listen", config.server.listen).await?;
+    super::print(&welcome(address(&service)?, address(&identity)?, &config.storage.local.path));
+    start(config, service, identity).await
+}
+
+/// The demo's settings: query credentials for copy-paste links, its own identity server, one folder for all data.
+fn configure(args: &DemoArgs, identity: SocketAddr) -> Result<Config, Failure> {
+    let mut sources = Sources::of_process(args.config.clone());
+    sources.defaults.push(("auth.query_credentials".into(), "true".into()));
+    sources.flag("--listen", "server.listen", args.listen);
+    sources.flag("--identity-listen", "identity.url", Some(format!("http://{identity}")));
+    sources.flag("--identity-listen", "identity.token", Some(uuid::Uuid::new_v4().simple()));
+    if let Some(folder) = &args.data {
+        sources.flag("--data", "storage.local.path", Some(folder.join("files").display()));
+        sources.flag("--data", "database.url", Some(database_in(folder)));
+    }
+    config::load(&sources).map(|loaded| loaded.config).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+fn database_in(folder: &Path) -> String {
+    format!("sqlite:{}", folder.join("chunkgate.db").display())
+}
+
+fn loopback(flag: &str, address: SocketAddr) -> Result<(), Failure> {
+    if address.ip().is_loopback() {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "{flag}: {address} can be reached by others, and the demo's secret is public; use a loopback address, or \
+         `chunkgate serve` with users of your own"
+    )))
+}
+
+async fn listen(flag: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::Failed(format!("{address} cannot be listened on ({error}); choose another {flag}")))
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener.local_addr().map_err(|error| Failure::Failed(format!("the listener has no address: {error}")))
+}
+
+fn welcome(service: SocketAddr, identity: SocketAddr, files: &Path) -> String {
+    let files = files.display();
+    format!(
+        "chunkgate demo\n  page             http://{service}/\n  identity server  http://{identity}\n  \
+         user demo        api_key {API_KEY}, secret {SECRET}  (public: for this machine only)\n\n\
+         Upload a file from another terminal:\n  \
+         chunkgate upload FILE --url http://{service} --api-key {API_KEY} --secret {SECRET}\n\n\
+         Ctrl-C stops; what was uploaded stays in {files}.\n\n"
+    )
+}
+
+/// The one call into the composition root.
+async fn start(config: Config, service: TcpListener, identity: TcpListener) -> Result<(), Failure> {
+    drop((service, identity));
+    Err(Failure::Failed(format!("the service on {} is not part of this build", config.server.listen)))
+}
