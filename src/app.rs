@@ -50,7 +50,8 @@ pub async fn start(
     content.check().await.map_err(|error| format!("the content store cannot be used: {error}"))?;
     let uploads =
         Uploads::new(stores.uploads.clone(), content.clone(), clock.clone(), tasks.clone(), config.uploads.clone());
-    let gate = Gate::open(config.auth.clone(), &config.identity, stores.accounts.clone(), clock.clone(), tasks.clone())?;
+    let gate =
+        Gate::open(config.auth.clone(), &config.identity, stores.accounts.clone(), clock.clone(), tasks.clone())?;
     if config.auth.anonymous {
         tracing::warn!("auth.anonymous is on: whoever reaches this service may upload without credentials");
     }
@@ -68,13 +69,7 @@ pub async fn start(
     Ok(Running { address, grace, tasks, workers, uploads, stores })
 }
 
-fn spawn_workers(
-    workers: &Arc<Workers>,
-    uploads: &Uploads,
-    stores: &db::Stores,
-    clock: Arc<dyn Clock>,
-    tasks: &Tasks,
-) {
+fn spawn_workers(workers: &Arc<Workers>, uploads: &Uploads, stores: &db::Stores, clock: Arc<dyn Clock>, tasks: &Tasks) {
     let reaper = Reaper::new(uploads.clone());
     let sweeper = crate::auth::sweeper::Sweeper::new(stores.accounts.clone(), clock.clone());
     let (one, other) = (workers.clone(), workers.clone());

@@ -6,13 +6,23 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::Args;
 use tokio::net::TcpListener;
 
-use super::Failure;
-use crate::config::{self, Config, Sources};
+use super::{
+    Failure,
+    identity::{self, Directory},
+    serve,
+};
+use crate::{
+    app,
+    config::{self, Config, Sources},
+    domain::SystemClock,
+    http,
+};
 
 /// Key of the demo user `demo`.
 pub const API_KEY: &str = "demo-key";
@@ -46,7 +56,6 @@ pub async fn run(args: &DemoArgs) -> Result<(), Failure> {
     let config = configure(args, address(&identity)?)?;
     loopback("--listen", config.server.listen)?;
     let service = listen("--listen", config.server.listen).await?;
-    super::print(&welcome(address(&service)?, address(&identity)?, &config.storage.local.path));
     start(config, service, identity).await
 }
 
@@ -99,8 +108,20 @@ fn welcome(service: SocketAddr, identity: SocketAddr, files: &Path) -> String {
     )
 }
 
-/// The one call into the composition root.
+/// Starts the identity server, then the service, and serves both until the process is told to stop.
 async fn start(config: Config, service: TcpListener, identity: TcpListener) -> Result<(), Failure> {
-    drop((service, identity));
-    Err(Failure::Failed(format!("the service on {} is not part of this build", config.server.listen)))
+    serve::log_to_stderr(&config.log)?;
+    let welcome = welcome(address(&service)?, address(&identity)?, &config.storage.local.path);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let users = identity::serve(identity, Directory::demo(), config.identity.token.clone(), async {
+        let _ = stopped.await;
+    });
+    let users = tokio::spawn(users);
+    let running = app::start(config, service, Arc::new(SystemClock), http::pages::demo()).await?;
+    super::print(&welcome);
+    serve::told_to_stop().await;
+    running.stop().await;
+    let _ = stop.send(());
+    users.await.map_err(|error| Failure::Failed(format!("the identity server ended early: {error}")))??;
+    Ok(())
 }

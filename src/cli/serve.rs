@@ -1,11 +1,21 @@
 //! `chunkgate serve`: the service.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
+use axum::Router;
 use clap::Args;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 
 use super::Failure;
-use crate::config::{self, Config, Sources};
+use crate::{
+    app,
+    config::{self, Config, Sources},
+    domain::SystemClock,
+    telemetry,
+};
 
 /// Arguments of `chunkgate serve`. Each is also a setting.
 #[derive(Debug, Clone, Args)]
@@ -41,7 +51,39 @@ pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
     start(loaded.config).await
 }
 
-/// The one call into the composition root.
+/// Starts the service and serves until the process is told to stop.
 async fn start(config: Config) -> Result<(), Failure> {
-    Err(Failure::Failed(format!("the service on {} is not part of this build", config.server.listen)))
+    log_to_stderr(&config.log)?;
+    let address = config.server.listen;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        Failure::Failed(format!("{address} cannot be listened on ({error}); choose another server.listen"))
+    })?;
+    let running = app::start(config, listener, Arc::new(SystemClock), Router::new()).await?;
+    tracing::info!(server.address = %running.address(), "serving");
+    told_to_stop().await;
+    tracing::info!("stopping");
+    running.stop().await;
+    Ok(())
+}
+
+/// Begins to log. Commands that only ask and print do not.
+pub(super) fn log_to_stderr(settings: &telemetry::Settings) -> Result<(), Failure> {
+    settings.init().map_err(|error| Failure::Failed(error.to_string()))
+}
+
+/// Resolves on Ctrl-C or SIGTERM.
+pub(super) async fn told_to_stop() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminated) => {
+                terminated.recv().await;
+            }
+            // Without it Ctrl-C still stops.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
 }

@@ -10,6 +10,7 @@ pub mod form;
 pub mod headers;
 pub mod layers;
 pub mod multipart;
+pub mod pages;
 pub mod problem;
 pub mod server;
 pub mod site;
@@ -34,8 +35,7 @@ pub struct AppState {
 impl AppState {
     /// The doors' state over these services.
     pub fn new(gate: Gate, uploads: Uploads, multipart: multipart::Settings) -> Self {
-        let challenge = HeaderValue::try_from(gate.challenge())
-            .unwrap_or(HeaderValue::from_static(problem::CHALLENGE));
+        let challenge = HeaderValue::try_from(gate.challenge()).unwrap_or(HeaderValue::from_static(problem::CHALLENGE));
         Self { gate: Arc::new(gate), uploads, multipart: Arc::new(multipart), challenge }
     }
 }

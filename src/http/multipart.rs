@@ -232,12 +232,9 @@ fn content_range(headers: &HeaderMap, settings: &Settings) -> Result<Option<Cont
 /// Without a range the part is the whole file, as jQuery-File-Upload sends a file that fits in one chunk.
 fn claim(range: Option<ContentRange>) -> Claim {
     match range {
-        Some(range) => Claim {
-            at: At::Exactly(range.start),
-            length: Some(range.length()),
-            size: Some(range.total),
-            last: false,
-        },
+        Some(range) => {
+            Claim { at: At::Exactly(range.start), length: Some(range.length()), size: Some(range.total), last: false }
+        }
         None => Claim { at: At::Exactly(0), length: None, size: None, last: true },
     }
 }
@@ -280,11 +277,7 @@ fn content_type(headers: &HeaderMap) -> &str {
 // ---- to the wire ---------------------------------------------------------------------------------------------------
 
 fn accepted(settings: &Settings, upload: &Upload) -> Response {
-    let answer = Accepted {
-        upload_id: upload.id.simple(),
-        offset: upload.offset,
-        expires: iso_millis(upload.expires),
-    };
+    let answer = Accepted { upload_id: upload.id.simple(), offset: upload.offset, expires: iso_millis(upload.expires) };
     let mut response = json(settings, StatusCode::OK, &answer);
     put_range(&mut response, upload.offset);
     response
@@ -367,7 +360,9 @@ fn refusal_wire(refusal: &Refusal) -> Answer {
         Refusal::Complete => (bad, "Upload has already been marked as \"complete\"".into(), None),
         Refusal::Incomplete { offset } => (bad, "Upload is not complete".into(), Some(*offset)),
         Refusal::WrongOffset { offset } => (bad, "Offsets do not match".into(), Some(*offset)),
-        Refusal::WrongSize { size } => (bad, format!("Total size does not match the first chunk's ({size} bytes)"), None),
+        Refusal::WrongSize { size } => {
+            (bad, format!("Total size does not match the first chunk's ({size} bytes)"), None)
+        }
         Refusal::BeyondSize { size } => (bad, format!("Chunk reaches beyond the total size ({size} bytes)"), None),
         Refusal::TooLarge { max_bytes } => (bad, format!("Size of file exceeds the limit ({max_bytes} bytes)"), None),
         Refusal::WrongLength => (bad, "File size doesn't match headers".into(), None),
@@ -424,7 +419,8 @@ mod tests {
 
     #[test]
     fn a_repeated_field_is_refused_and_an_empty_one_is_none() {
-        let fields = |values: &[&str]| values.iter().map(|v| ("upload_id".to_owned(), (*v).to_owned())).collect::<Vec<_>>();
+        let fields =
+            |values: &[&str]| values.iter().map(|v| ("upload_id".to_owned(), (*v).to_owned())).collect::<Vec<_>>();
         assert!(matches!(value(&fields(&[]), "upload_id"), Ok(None)));
         assert!(matches!(value(&fields(&[""]), "upload_id"), Ok(None)));
         assert!(matches!(value(&fields(&["a"]), "upload_id"), Ok(Some("a"))));

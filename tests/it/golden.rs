@@ -110,7 +110,10 @@ fn apply(config: &mut Config, settings: &HashMap<String, Value>) {
             "multipart.field_name" => config.multipart.field_name = text(),
             "multipart.require_md5" => config.multipart.require_md5 = truth(),
             "multipart.require_content_range" => config.multipart.require_content_range = truth(),
-            "uploads.expires_after" => config.uploads.expires_after = text().trim_end_matches('s').parse().map(std::time::Duration::from_secs).expect("seconds"),
+            "uploads.expires_after" => {
+                config.uploads.expires_after =
+                    text().trim_end_matches('s').parse().map(std::time::Duration::from_secs).expect("seconds")
+            }
             "uploads.max_bytes" => config.uploads.max_bytes = value.as_u64().map(bytesize::ByteSize::b),
             other => panic!("unknown setting {other}"),
         }
@@ -153,7 +156,11 @@ impl Replay<'_> {
         if expected.body == "" {
             assert_eq!(answer.text, "", "{place}");
         } else {
-            assert_eq!(answer.header("content-type"), expected.headers.get("Content-Type").map(String::as_str), "{place}");
+            assert_eq!(
+                answer.header("content-type"),
+                expected.headers.get("Content-Type").map(String::as_str),
+                "{place}"
+            );
             self.matches(&expected.body, &answer.json(), place);
         }
     }

@@ -27,11 +27,19 @@ const LIFE: Duration = Duration::from_secs(1000);
 enum Deed {
     /// A chunk of `length` bytes, claimed to start `ahead` of where the upload stands; `cut`: the client leaves after so
     /// many bytes.
-    Append { ahead: u64, length: usize, cut: Option<usize>, keep: Keep, total: Option<u64> },
+    Append {
+        ahead: u64,
+        length: usize,
+        cut: Option<usize>,
+        keep: Keep,
+        total: Option<u64>,
+    },
     /// The bytes of a chunk that a crash left behind the committed offset.
     LeaveTail(usize),
     /// Completion, with the right digest or a wrong one.
-    Finish { right: bool },
+    Finish {
+        right: bool,
+    },
     Cancel,
     Expire,
     Restart,
