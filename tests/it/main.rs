@@ -5,6 +5,7 @@ mod config;
 mod db;
 mod golden;
 mod identity;
+mod invariants;
 mod model;
 mod support;
 mod wire;

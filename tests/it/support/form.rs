@@ -1,7 +1,7 @@
 //! Forms as clients write them.
 
 /// One field or file.
-pub struct Part {
+pub(crate) struct Part {
     name: String,
     filename: Option<String>,
     content_type: Option<String>,
@@ -10,18 +10,18 @@ pub struct Part {
 
 impl Part {
     /// A text field.
-    pub fn field(name: &str, value: &str) -> Self {
+    pub(crate) fn field(name: &str, value: &str) -> Self {
         Self { name: name.into(), filename: None, content_type: None, value: value.as_bytes().to_vec() }
     }
 
     /// A file.
-    pub fn file(name: &str, filename: &str, content_type: Option<&str>, value: Vec<u8>) -> Self {
+    pub(crate) fn file(name: &str, filename: &str, content_type: Option<&str>, value: Vec<u8>) -> Self {
         Self { name: name.into(), filename: Some(filename.into()), content_type: content_type.map(Into::into), value }
     }
 }
 
 /// Content type and body of a multipart form.
-pub fn multipart(parts: &[Part]) -> (Option<String>, Vec<u8>) {
+pub(crate) fn multipart(parts: &[Part]) -> (Option<String>, Vec<u8>) {
     let boundary = "----chunkgate-test-boundary";
     let mut body = Vec::new();
     for part in parts {
@@ -42,7 +42,7 @@ pub fn multipart(parts: &[Part]) -> (Option<String>, Vec<u8>) {
 }
 
 /// Content type and body of an urlencoded form.
-pub fn urlencoded(parts: &[Part]) -> (Option<String>, Vec<u8>) {
+pub(crate) fn urlencoded(parts: &[Part]) -> (Option<String>, Vec<u8>) {
     let mut form = form_urlencoded::Serializer::new(String::new());
     for part in parts {
         form.append_pair(&part.name, &String::from_utf8_lossy(&part.value));

@@ -1,9 +1,9 @@
 //! What the integration tests share: the whole service on a temporary folder, with a real identity server, a clock that
 //! can be advanced, and callers as values.
 
-pub mod form;
-pub mod identity;
-pub mod postgres;
+pub(crate) mod form;
+pub(crate) mod identity;
+pub(crate) mod postgres;
 
 use std::{
     path::Path,
@@ -18,7 +18,7 @@ use chunkgate::{
     app::{self, Running},
     cli::identity::{Directory, Server},
     config::Config,
-    domain::{Clock, SystemClock, Timestamp, signing},
+    domain::{Clock, SystemClock, Timestamp, principal::Owner, signing},
 };
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -42,17 +42,17 @@ secret = "bob-secret"
 "#;
 
 /// The token between service and identity server.
-pub const TOKEN: &str = "test-token";
+pub(crate) const TOKEN: &str = "test-token";
 
 /// The real time, moved by what a test says.
 #[derive(Default)]
-pub struct ManualClock {
+pub(crate) struct ManualClock {
     ahead_micros: AtomicI64,
 }
 
 impl ManualClock {
     /// Moves the clock forward.
-    pub fn advance(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         self.ahead_micros.fetch_add(by.as_micros() as i64, Ordering::SeqCst);
     }
 }
@@ -65,11 +65,11 @@ impl Clock for ManualClock {
 }
 
 /// The service, running.
-pub struct TestApp {
-    pub base: String,
-    pub clock: Arc<ManualClock>,
-    pub config: Config,
-    pub users: std::path::PathBuf,
+pub(crate) struct TestApp {
+    pub(crate) base: String,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) config: Config,
+    pub(crate) users: std::path::PathBuf,
     folder: Arc<tempfile::TempDir>,
     running: Option<Running>,
     client: reqwest::Client,
@@ -78,12 +78,12 @@ pub struct TestApp {
 
 impl TestApp {
     /// With the defaults.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(|_| {}).await
     }
 
     /// With settings of one's own.
-    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a folder"));
         let clock = Arc::new(ManualClock::default());
         let (identity, users) = serve_identity(folder.path(), clock.clone()).await;
@@ -119,7 +119,7 @@ impl TestApp {
     }
 
     /// Stops and starts again on the same data; `change` may alter the settings in between.
-    pub async fn restart(mut self, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn restart(mut self, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = self.config.clone();
         change(&mut config);
         let (folder, clock, users) = (self.folder.clone(), self.clock.clone(), self.users.clone());
@@ -129,7 +129,7 @@ impl TestApp {
     }
 
     /// Stops, and asserts that nothing is left in work.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         let running = self.running.take().expect("runs");
         let uploads = running.uploads().clone();
         running.stop().await;
@@ -140,28 +140,63 @@ impl TestApp {
     }
 
     /// The running service.
-    pub fn running(&self) -> &Running {
+    pub(crate) fn running(&self) -> &Running {
         self.running.as_ref().expect("runs")
     }
 
     /// A caller that signs as `name`.
-    pub fn user(&self, name: &str) -> Caller {
+    pub(crate) fn user(&self, name: &str) -> Caller {
         let key = (format!("{name}-key"), format!("{name}-secret"));
         Caller { base: self.base.clone(), clock: self.clock.clone(), client: self.client.clone(), key: Some(key) }
     }
 
     /// A caller that presents nothing.
-    pub fn anonymous(&self) -> Caller {
+    pub(crate) fn anonymous(&self) -> Caller {
         Caller { key: None, ..self.user("") }
     }
 
     /// Where contents live.
-    pub fn files(&self) -> &Path {
+    pub(crate) fn files(&self) -> &Path {
         &self.config.storage.local.path
     }
 
+    /// Makes the saved digest state of an upload unreadable, as another version of the service would have written it.
+    pub(crate) async fn spoil_digest_state(&self, upload: &str) {
+        use chunkgate::{
+            db,
+            domain::{digest::Algorithm, upload::KeptDigest},
+        };
+        let stores = db::connect(&self.config.database, self.config.storage.local.durability).await.expect("connects");
+        let id = upload.parse().expect("an id");
+        let owner = self.owner_of(&stores, "alice").await;
+        let known = stores.uploads.find(id, owner).await.expect("answers").expect("there");
+        let spoilt = db::Advance {
+            from: known.offset,
+            to: known.offset,
+            size: known.size,
+            digest: Some(KeptDigest { algorithm: Algorithm::Md5, state: b"of another version".to_vec() }),
+            expires: known.expires,
+            now: known.updated,
+        };
+        assert!(stores.uploads.advance(id, &spoilt).await.expect("answers"));
+        stores.close().await;
+    }
+
+    async fn owner_of(&self, stores: &chunkgate::db::Stores, name: &str) -> Owner {
+        let profile = chunkgate::db::Profile {
+            realm: "default".into(),
+            subject: format!("subject-{name}"),
+            username: name.into(),
+            email: None,
+            display_name: None,
+            groups: None,
+        };
+        let account = stores.accounts.provision(&profile, self.clock.now()).await.expect("known");
+        Owner::User(account.user.id)
+    }
+
     /// Every plain file below the contents' folder but the lock, with its length.
-    pub fn stored(&self) -> Vec<(std::path::PathBuf, u64)> {
+    pub(crate) fn stored(&self) -> Vec<(std::path::PathBuf, u64)> {
         let mut found = Vec::new();
         gather(self.files(), &mut found);
         found.sort();
@@ -193,8 +228,8 @@ async fn serve_identity(folder: &Path, clock: Arc<ManualClock>) -> (String, std:
 
 /// Somebody who sends requests.
 #[derive(Clone)]
-pub struct Caller {
-    pub base: String,
+pub(crate) struct Caller {
+    pub(crate) base: String,
     clock: Arc<ManualClock>,
     client: reqwest::Client,
     key: Option<(String, String)>,
@@ -202,41 +237,41 @@ pub struct Caller {
 
 /// An answer, read to its end.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: reqwest::header::HeaderMap,
-    pub bytes: Vec<u8>,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) text: String,
 }
 
 impl Answer {
     /// A header's value, if it is there.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().expect("text"))
     }
 
     /// The body as JSON.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
     /// The answer, which must have this status.
     #[track_caller]
-    pub fn expect(self, status: u16) -> Self {
+    pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text);
         self
     }
 
     /// The `upload_id` of the body.
     #[track_caller]
-    pub fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         self.json()["upload_id"].as_str().expect("an id").to_owned()
     }
 }
 
 impl Caller {
     /// The signature headers of now; none for an anonymous caller.
-    pub fn proof(&self) -> Vec<(String, String)> {
+    pub(crate) fn proof(&self) -> Vec<(String, String)> {
         let Some((key, secret)) = &self.key else { return Vec::new() };
         let timestamp = self.clock.now().as_second().to_string();
         let signature = signing::sign_v1(secret.as_bytes(), &timestamp);
@@ -245,19 +280,25 @@ impl Caller {
     }
 
     /// Sends a request with the caller's proof.
-    pub async fn send(&self, method: &str, path: &str, headers: &[(String, String)], body: Vec<u8>) -> Answer {
+    pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(String, String)], body: Vec<u8>) -> Answer {
         let mut all = self.proof();
         all.extend_from_slice(headers);
         self.send_as_is(method, path, &all, body).await
     }
 
     /// Sends a request with these headers only.
-    pub async fn send_as_is(&self, method: &str, path: &str, headers: &[(String, String)], body: Vec<u8>) -> Answer {
+    pub(crate) async fn send_as_is(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(String, String)],
+        body: Vec<u8>,
+    ) -> Answer {
         self.try_send(method, path, headers, body.into()).await.expect("an answer")
     }
 
     /// Sends a request whose connection may break.
-    pub async fn try_send(
+    pub(crate) async fn try_send(
         &self,
         method: &str,
         path: &str,
@@ -276,7 +317,7 @@ impl Caller {
     }
 
     /// Posts a chunk to the multipart door: `range` is `(start, end, total)` with an inclusive end.
-    pub async fn chunk(&self, upload: Option<&str>, range: Option<(u64, u64, u64)>, bytes: &[u8]) -> Answer {
+    pub(crate) async fn chunk(&self, upload: Option<&str>, range: Option<(u64, u64, u64)>, bytes: &[u8]) -> Answer {
         let mut parts: Vec<form::Part> = upload.map(|id| form::Part::field("upload_id", id)).into_iter().collect();
         parts.push(form::Part::file("file", "test.bin", Some("application/octet-stream"), bytes.to_vec()));
         let (content_type, body) = form::multipart(&parts);
@@ -286,7 +327,7 @@ impl Caller {
     }
 
     /// Completes an upload at the multipart door.
-    pub async fn complete(&self, upload: &str, md5: &str) -> Answer {
+    pub(crate) async fn complete(&self, upload: &str, md5: &str) -> Answer {
         let fields = [form::Part::field("upload_id", upload), form::Part::field("md5", md5)];
         let (content_type, body) = form::urlencoded(&fields);
         let headers = [("Content-Type".to_owned(), content_type.expect("a form"))];
@@ -294,23 +335,23 @@ impl Caller {
     }
 
     /// Asks the native JSON door.
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], Vec::new()).await
     }
 
     /// Cancels at the native JSON door.
-    pub async fn cancel(&self, upload: &str) -> Answer {
+    pub(crate) async fn cancel(&self, upload: &str) -> Answer {
         self.send("DELETE", &format!("/api/v1/uploads/{upload}"), &[], Vec::new()).await
     }
 }
 
 /// `size` bytes from position `from` of `pattern`, repeated without end.
-pub fn fill(pattern: &str, from: usize, size: usize) -> Vec<u8> {
+pub(crate) fn fill(pattern: &str, from: usize, size: usize) -> Vec<u8> {
     pattern.bytes().cycle().skip(from % pattern.len().max(1)).take(size).collect()
 }
 
 /// Bytes that differ at every position and from seed to seed.
-pub fn noise(seed: u64, size: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, size: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(size + 8);
     while bytes.len() < size {
@@ -324,7 +365,7 @@ pub fn noise(seed: u64, size: usize) -> Vec<u8> {
 }
 
 /// The md5 of bytes, in hexadecimal.
-pub fn md5(bytes: &[u8]) -> String {
+pub(crate) fn md5(bytes: &[u8]) -> String {
     use chunkgate::domain::digest::{Algorithm, Running};
     let mut running = Running::new(Algorithm::Md5);
     running.update(bytes);
