@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod db;
+mod gate;
 mod golden;
 mod identity;
 mod invariants;
