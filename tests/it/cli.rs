@@ -248,7 +248,7 @@ impl Bench {
         let expected = json!({"id": id.to_string(), "url": url, "size": size, "offset": size, "state": "complete",
             "digest": digest});
         assert_eq!(report, expected);
-        assert_eq!(self.remembered(), [PathBuf::new(); 0], "memory is removed at completion");
+        assert!(self.remembered().is_empty(), "memory is removed at completion");
         report
     }
 }
@@ -331,7 +331,7 @@ async fn damage_is_found_and_not_resumed() {
     let output = bench.upload(&[]).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("md5 checksum does not match"), "{}", said(&output));
-    assert_eq!(bench.remembered(), [PathBuf::new(); 0]);
+    assert!(bench.remembered().is_empty());
     assert_eq!(bench.door.lock().expect("unpoisoned").deleted.len(), 1);
 }
 
