@@ -155,10 +155,11 @@ const plain = (id) => id.replaceAll("-", "").toLowerCase();
 const transfers = new Set();
 
 class Transfer {
-  constructor(file) {
+  constructor(file, id) {
     this.file = file;
     this.card = new Card($("active"), file.name);
-    this.id = memory.of(file)?.id ?? null;
+    this.id = id ?? memory.of(file)?.id ?? null;
+    this.beginnings = 1;
     this.restart();
     transfers.add(this);
     this.run();
@@ -168,6 +169,7 @@ class Transfer {
     this.offset = 0;
     this.sure = !this.id;
     this.md5 = new Md5();
+    this.md5Value = null;
     this.hashed = 0;
   }
 
@@ -180,15 +182,19 @@ class Transfer {
       ["Cancel", () => this.cancel(), "quiet"],
     ]);
     say(`${this.file.name}: upload started`);
-    for (let tries = 0; ; ) {
-      const before = this.offset;
+    for (let tries = 0, stuck = 0; ; ) {
+      const before = `${this.id} ${this.sure} ${this.offset}`;
       try {
         if (await this.step(stop.signal)) return this.done();
         this.card.problem("");
-        if (this.offset > before) tries = 0;
+        // An answer that changes nothing may come once or twice, when answers cross each other.
+        stuck = before === `${this.id} ${this.sure} ${this.offset}` ? stuck + 1 : 0;
+        if (stuck > 3) throw new Error(`the service stands at ${bytes(this.offset)} and takes no more`);
+        if (stuck === 0) tries = 0;
       } catch (error) {
         if (stop.signal.aborted) return;
-        if (error instanceof Gone && this.id) {
+        if (error instanceof Gone && this.id && this.beginnings < 3) {
+          this.beginnings += 1;
           memory.forget(this.id);
           this.id = null;
           this.restart();
@@ -235,13 +241,16 @@ class Transfer {
 
   /** Takes the bytes before `upto` into the md5: also those that were sent before a reload. */
   async hash(upto, signal) {
+    const resumed = upto - this.hashed > CHUNK_BYTES;
     while (this.hashed < upto) {
       signal.throwIfAborted();
       const part = this.file.slice(this.hashed, Math.min(this.hashed + HASH_BYTES, upto));
       const bytes = new Uint8Array(await part.arrayBuffer().catch(() => Promise.reject(new Error(UNREADABLE))));
+      // Paused meanwhile: whoever resumes reads this part itself.
+      signal.throwIfAborted();
       this.md5.update(bytes);
       this.hashed += bytes.length;
-      if (upto - this.hashed > HASH_BYTES) this.card.facts(`reading what was already sent: ${share(this.hashed, upto)}`);
+      if (resumed) this.card.facts(`reading what was already sent: ${share(this.hashed, upto)}`);
     }
   }
 
@@ -306,6 +315,12 @@ class Transfer {
   }
 
   fail(error) {
+    // What arrived is not the file, so there is nothing to go on with.
+    if (/md5/.test(error.message) && this.id) {
+      memory.forget(this.id);
+      remove(this.id).catch(() => {}).finally(() => list());
+      this.id = null;
+    }
     this.card.problem(sentence(error.message));
     this.show("failed", [
       ["Try again", () => this.again()],
@@ -317,7 +332,6 @@ class Transfer {
 
   /** After a failure: from where the service stands, with a fresh md5. */
   again() {
-    this.md5Value = undefined;
     this.restart();
     this.card.problem("");
     this.run();
@@ -452,13 +466,17 @@ function showUpload(upload) {
     say(`${card.name}: ${receiving ? "cancelled" : "deleted"}`);
     list();
   };
-  if (receiving) card.actions([["Resume", () => $("pick").click()], ["Cancel", cancel, "quiet"]]);
+  const resume = () => {
+    wanted = upload;
+    $("pick").click();
+  };
+  if (receiving) card.actions([["Resume", resume], ["Cancel", cancel, "quiet"]]);
   if (upload.state === "complete") card.actions([["Download", () => download(upload, card)], ["Delete", cancel, "quiet"]]);
 }
 
 function hint(upload) {
   const known = memory.all().some((entry) => plain(entry.id) === plain(upload.id));
-  return known ? "choose the same file to go on" : "begun elsewhere";
+  return known ? "choose the same file to go on" : "begun elsewhere; choose its file to go on";
 }
 
 /** Small files through fetch, so that a refusal can be shown; large ones as a signed link, which streams to the disk. */
@@ -482,11 +500,16 @@ async function download(upload, card) {
   }
 }
 
+/** The upload whose Resume was pressed: a file of its name and size goes on with it. The md5 proves it is the one. */
+let wanted = null;
+
 function take(files) {
   for (const file of files) {
     const twice = [...transfers].some((transfer) => memory.fits(transfer.file, file));
-    if (!twice) new Transfer(file);
+    const same = wanted?.size === file.size && wanted?.filename === file.name;
+    if (!twice) new Transfer(file, same ? wanted.id : null);
   }
+  wanted = null;
   list();
 }
 
@@ -517,6 +540,7 @@ function sentence(text) {
 
 $("api-key").textContent = API_KEY;
 $("secret").textContent = SECRET;
+$("drop").addEventListener("click", () => (wanted = null));
 $("refresh").addEventListener("click", () => list());
 $("more").addEventListener("click", () => list(true));
 $("pick").addEventListener("change", () => {
