@@ -4,10 +4,10 @@
 // connection, a reload (choose the same file again) or a restart of the service. Signs in the page, which only a demo
 // with a public secret may do.
 
+import { Card, bytes, duration, sentence, share } from "./card.mjs";
 import { Md5 } from "./md5.mjs";
+import { API_KEY, Gone, Later, SECRET, ask, complete, judge, proof, remove, sendChunk, signedHeaders, status } from "./wire.mjs";
 
-const API_KEY = "demo-key";
-const SECRET = "demo-secret";
 const CHUNK_BYTES = 4 << 20;
 const HASH_BYTES = 1 << 20;
 const LONGEST_WAIT = 30;
@@ -15,108 +15,6 @@ const BLOB_BYTES = 128 << 20;
 const MEMORY = "chunkgate-demo";
 
 const $ = (id) => document.getElementById(id);
-
-// --- Signing -----------------------------------------------------------------------------------------------------
-
-const hmacKey = globalThis.crypto?.subtle?.importKey(
-  "raw",
-  new TextEncoder().encode(SECRET),
-  { name: "HMAC", hash: "SHA-256" },
-  false,
-  ["sign"],
-);
-
-/** Key, timestamp and signature, made now: signature v1 is the HMAC of the timestamp. */
-async function proof() {
-  if (!hmacKey) throw new Error("This browser signs only on https or on localhost: open the page as http://127.0.0.1.");
-  const timestamp = String(Math.floor(Date.now() / 1000));
-  const mac = await crypto.subtle.sign("HMAC", await hmacKey, new TextEncoder().encode(timestamp));
-  const signature = Array.from(new Uint8Array(mac), (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return { api_key: API_KEY, timestamp, signature };
-}
-
-async function signedHeaders() {
-  const { api_key, timestamp, signature } = await proof();
-  return { "X-Api-Key": api_key, "X-Timestamp": timestamp, "X-Signature": signature };
-}
-
-// --- The wire ----------------------------------------------------------------------------------------------------
-
-/** The service cannot be reached, or asks to come back later. */
-class Later extends Error {
-  constructor(message, seconds = 0) {
-    super(message);
-    this.seconds = seconds;
-  }
-}
-
-/** The upload is not there any more. */
-class Gone extends Error {}
-
-/** Reads an answer into its JSON, or throws what it means. A 400 with an offset is an answer: it says where to go on. */
-function judge(status, retryAfter, body) {
-  if (status >= 200 && status < 300) return body;
-  if (status === 400 && Number.isInteger(body?.offset)) return body;
-  const said = body?.detail ?? body?.title ?? `status ${status}`;
-  if (status === 404 || status === 410) throw new Gone(said);
-  if ([408, 425, 429].includes(status) || (status >= 500 && status !== 501 && status !== 505)) {
-    throw new Later(said, Number(retryAfter) || 0);
-  }
-  throw new Error(said);
-}
-
-async function ask(path, options = {}) {
-  const headers = { ...(await signedHeaders()), ...options.headers };
-  let response;
-  try {
-    response = await fetch(path, { ...options, headers, cache: "no-store" });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Later("the service cannot be reached");
-  }
-  const body = await response.json().catch(() => null);
-  return judge(response.status, response.headers.get("Retry-After"), body);
-}
-
-/** Sends one chunk. XMLHttpRequest, because fetch tells nothing about how much has been sent. */
-async function sendChunk({ file, id, from, to, signal, progress }) {
-  const headers = await signedHeaders();
-  signal.throwIfAborted();
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    const form = new FormData();
-    // The id comes before the file: fields after it are refused.
-    if (id) form.append("upload_id", id);
-    form.append("file", file.slice(from, to), file.name);
-    request.open("POST", "/chunked_upload/");
-    request.responseType = "json";
-    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
-    if (to > from) request.setRequestHeader("Content-Range", `bytes ${from}-${to - 1}/${file.size}`);
-    const abort = () => request.abort();
-    signal.addEventListener("abort", abort);
-    request.upload.onprogress = (event) => {
-      progress(from + Math.floor(((to - from) * event.loaded) / Math.max(event.total, 1)));
-    };
-    request.onloadend = () => signal.removeEventListener("abort", abort);
-    request.onabort = () => reject(new DOMException("paused", "AbortError"));
-    request.onerror = () => reject(new Later("the connection broke"));
-    request.onload = () => {
-      try {
-        resolve(judge(request.status, request.getResponseHeader("Retry-After"), request.response));
-      } catch (error) {
-        reject(error);
-      }
-    };
-    request.send(form);
-  });
-}
-
-function complete(id, md5, signal) {
-  return ask("/chunked_upload_complete/", { method: "POST", body: new URLSearchParams({ upload_id: id, md5 }), signal });
-}
-
-const status = (id, signal) => ask(`/api/v1/uploads/${id}`, { signal });
-const remove = (id) => ask(`/api/v1/uploads/${id}`, { method: "DELETE" });
 
 // --- What survives a reload ----------------------------------------------------------------------------------------
 
@@ -364,60 +262,6 @@ class Speed {
 
 // --- The page ----------------------------------------------------------------------------------------------------
 
-class Card {
-  constructor(parent, name) {
-    this.root = $("card").content.firstElementChild.cloneNode(true);
-    this.name = name;
-    this.find(".name").textContent = name;
-    this.find("progress").setAttribute("aria-label", `Progress of ${name}`);
-    parent.append(this.root);
-  }
-
-  find(selector) {
-    return this.root.querySelector(selector);
-  }
-
-  badge(state) {
-    this.find(".badge").textContent = state;
-    this.find(".badge").className = `badge ${state}`;
-  }
-
-  progress(part) {
-    this.find("progress").hidden = part === null;
-    this.find("progress").value = part ?? 0;
-  }
-
-  facts(text) {
-    this.find(".facts").textContent = text;
-  }
-
-  problem(text) {
-    this.find(".problem").textContent = text;
-    this.find(".problem").hidden = !text;
-  }
-
-  /** Buttons as [text, deed, class]. Keeps the focus where the user had it. */
-  actions(buttons) {
-    const focused = this.find(".actions").contains(document.activeElement);
-    const made = buttons.map(([text, deed, kind]) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.className = kind ?? "";
-      button.textContent = text;
-      button.setAttribute("aria-label", `${text} ${this.name}`);
-      button.addEventListener("click", deed);
-      return button;
-    });
-    this.find(".actions").replaceChildren(...made);
-    if (focused) made[0]?.focus();
-  }
-
-  remove() {
-    if (this.root.contains(document.activeElement)) $("pick").focus();
-    this.root.remove();
-  }
-}
-
 function say(text) {
   $("news").textContent = text;
 }
@@ -511,29 +355,6 @@ function take(files) {
   }
   wanted = null;
   list();
-}
-
-// --- Words -------------------------------------------------------------------------------------------------------
-
-function bytes(count) {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  const power = count < 1 ? 0 : Math.min(Math.floor(Math.log2(count) / 10), units.length - 1);
-  const value = count / 1024 ** power;
-  return `${power && value < 100 ? value.toFixed(1) : Math.round(value)} ${units[power]}`;
-}
-
-function duration(seconds) {
-  const whole = Math.max(0, Math.ceil(seconds));
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
-}
-
-const share = (part, whole) => `${Math.floor((part * 100) / Math.max(whole, 1))} %`;
-
-function sentence(text) {
-  const clean = String(text || "It failed").trim();
-  return clean[0].toUpperCase() + clean.slice(1) + (/[.!?]$/.test(clean) ? "" : ".");
 }
 
 // --- Beginning ---------------------------------------------------------------------------------------------------

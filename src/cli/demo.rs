@@ -41,8 +41,8 @@ pub struct DemoArgs {
     /// Folder for the database and the files [default: ./chunkgate-data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Settings that differ from the demo's own
-    #[arg(long, env = "CHUNKGATE_CONFIG", value_name = "FILE")]
+    /// Settings that differ from the demo's own [default: the file that CHUNKGATE_CONFIG names, if it is set]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 

@@ -21,7 +21,7 @@ pub struct HealthArgs {
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     /// The configuration to take the address from
-    #[arg(long, env = "CHUNKGATE_CONFIG", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 

@@ -20,8 +20,8 @@ use crate::{
 /// Arguments of `chunkgate serve`. Each is also a setting.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
-    /// The configuration [default: built in; `chunkgate config example` prints it]
-    #[arg(long, env = "CHUNKGATE_CONFIG", value_name = "FILE")]
+    /// The configuration [default: the file that CHUNKGATE_CONFIG names, if it is set]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where to listen (server.listen)
     #[arg(long, value_name = "ADDR")]
