@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod db;
+mod floors;
 mod gate;
 mod golden;
 mod identity;
