@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use super::Failure;
-use crate::domain::{Timestamp, signing};
+use crate::domain::{Clock as _, SystemClock, Timestamp, signing};
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -109,7 +109,7 @@ impl Client {
         let request =
             self.http.request(method, format!("{}{path}", self.base)).header(header::ACCEPT, "application/json");
         let Some(credentials) = &self.credentials else { return request };
-        let timestamp = Timestamp::now().as_second().to_string();
+        let timestamp = SystemClock.now().as_second().to_string();
         let signature = signing::sign_v1(credentials.secret.expose_secret().as_bytes(), &timestamp);
         request
             .header("X-Api-Key", &credentials.api_key)
@@ -186,7 +186,7 @@ impl Answer {
     /// A refused signature is most often a clock that is wrong.
     fn clock_hint(&self) -> String {
         let server = self.text("server_time").and_then(|text| text.parse::<Timestamp>().ok()).or(self.date);
-        let apart = server.map(|server| Timestamp::now().as_second() - server.as_second());
+        let apart = server.map(|server| SystemClock.now().as_second() - server.as_second());
         match apart {
             Some(apart) if apart.abs() >= 60 => {
                 let (life, way) = (humantime::format_duration(Duration::from_secs(apart.unsigned_abs())), apart > 0);

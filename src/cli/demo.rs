@@ -22,6 +22,7 @@ use crate::{
     config::{self, Config, Sources},
     domain::SystemClock,
     http,
+    worker::Tasks,
 };
 
 /// Key of the demo user `demo`.
@@ -116,7 +117,7 @@ async fn start(config: Config, service: TcpListener, identity: TcpListener) -> R
     let users = identity::serve(identity, Directory::demo(), config.identity.token.clone(), async {
         let _ = stopped.await;
     });
-    let users = tokio::spawn(users);
+    let users = Tasks::new().spawn(users);
     let running = app::start(config, service, Arc::new(SystemClock), http::pages::demo()).await?;
     super::print(&welcome);
     serve::told_to_stop().await;

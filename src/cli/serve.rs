@@ -2,7 +2,6 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use axum::Router;
 use clap::Args;
 use tokio::{
     net::TcpListener,
@@ -14,7 +13,7 @@ use crate::{
     app,
     config::{self, Config, Sources},
     domain::SystemClock,
-    telemetry,
+    http, telemetry,
 };
 
 /// Arguments of `chunkgate serve`. Each is also a setting.
@@ -58,7 +57,7 @@ async fn start(config: Config) -> Result<(), Failure> {
     let listener = TcpListener::bind(address).await.map_err(|error| {
         Failure::Failed(format!("{address} cannot be listened on ({error}); choose another server.listen"))
     })?;
-    let running = app::start(config, listener, Arc::new(SystemClock), Router::new()).await?;
+    let running = app::start(config, listener, Arc::new(SystemClock), http::pages::none()).await?;
     tracing::info!(server.address = %running.address(), "serving");
     told_to_stop().await;
     tracing::info!("stopping");

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::domain::{Timestamp, signing};
+use crate::domain::{Clock as _, SystemClock, Timestamp, signing};
 
 /// Arguments of `chunkgate sign`.
 #[derive(Debug, Clone, Args)]
@@ -48,7 +48,7 @@ pub enum Format {
 /// # Errors
 /// One sentence about the argument that cannot be used.
 pub fn run(args: &SignArgs) -> Result<(), String> {
-    println!("{}", signed(args, Timestamp::now())?);
+    println!("{}", signed(args, SystemClock.now())?);
     Ok(())
 }
 

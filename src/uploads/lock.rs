@@ -139,6 +139,7 @@ impl Drop for Guard {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test waits for its tasks itself")]
 mod tests {
     use super::*;
 

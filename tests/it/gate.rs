@@ -177,7 +177,7 @@ async fn credentials_behind_the_file_admit_nothing() {
     ];
     let (content_type, body) = form::multipart(&parts);
     let content_type = ("Content-Type".to_owned(), content_type.expect("multipart"));
-    alice.send_as_is("POST", "/chunked_upload/", &[content_type.clone()], body.clone()).await.expect(403);
+    alice.send_as_is("POST", "/chunked_upload/", std::slice::from_ref(&content_type), body.clone()).await.expect(403);
     // Admitted by its headers, but not everything in it was looked at.
     alice.send("POST", "/chunked_upload/", &[content_type], body).await.expect(400);
     assert_eq!(app.stored(), []);

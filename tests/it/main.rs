@@ -1,5 +1,7 @@
 //! The integration tests: one binary, a module per subject.
 
+#![allow(clippy::disallowed_methods, reason = "a test waits for its tasks itself and may look at the clock")]
+
 mod cli;
 mod config;
 mod db;
