@@ -28,7 +28,7 @@ const MOST_ANSWER_BYTES: usize = 4 << 20;
 /// Which service to talk to, and as whom.
 #[derive(Debug, Clone, Args)]
 pub struct Connect {
-    /// Base URL of the service, such as https://upload.example.org
+    /// Base URL of the service: scheme, host, and a path if it lies below one
     #[arg(long, env = "CHUNKGATE_URL", value_name = "BASE")]
     pub url: String,
     /// Names the key that signs the requests
