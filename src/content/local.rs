@@ -5,11 +5,13 @@
 //! ids and dates. One process at a time owns the folder: a lock file refuses a second one, because the locks that keep
 //! two chunks of an upload apart live in the process.
 
+mod patterns;
+
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, IoSlice},
     os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -21,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
+use self::patterns::{fixed_part, is_below, render};
 use super::{ContentError, ContentStore, Writer};
 use crate::domain::{Durability, Timestamp, UploadId, principal::User, upload::Placement};
 
@@ -78,7 +81,7 @@ impl LocalStore {
     /// # Errors
     /// A sentence: the folder cannot be made or written, another process owns it, or a path pattern is unusable.
     pub async fn open(settings: &Settings) -> Result<Self, String> {
-        check_patterns(settings)?;
+        patterns::check(settings)?;
         let root = settings.path.clone();
         private_dirs().create(&root).map_err(|error| format!("cannot make the folder {}: {error}", root.display()))?;
         let root = root.canonicalize().map_err(|error| format!("cannot enter {}: {error}", root.display()))?;
@@ -357,55 +360,6 @@ async fn claim(root: &Path) -> Result<File, String> {
     }
 }
 
-/// Refuses patterns that would mix up files or leave the folder.
-fn check_patterns(settings: &Settings) -> Result<(), String> {
-    let (partial, completed) = (&settings.partial_path, &settings.completed_path);
-    for (key, pattern) in [("partial_path", partial), ("completed_path", completed)] {
-        if !pattern.contains("{upload_id}") {
-            return Err(format!("storage.local.{key} must contain {{upload_id}}"));
-        }
-        if !is_below(Path::new(pattern)) || pattern.contains(char::is_control) {
-            return Err(format!("storage.local.{key} must be a path below storage.local.path, without `..`"));
-        }
-        if jiff::fmt::strtime::format(pattern, Timestamp::UNIX_EPOCH).is_err() {
-            return Err(format!("storage.local.{key} has a date part that strftime does not know"));
-        }
-    }
-    let name = partial.rsplit('/').next().unwrap_or_default();
-    let folder = fixed_part(partial);
-    if !name.contains("{upload_id}") || name.contains('%') || folder.as_os_str().is_empty() {
-        return Err("storage.local.partial_path must be a folder, then a file name made of {upload_id}".into());
-    }
-    if fixed_part(completed).starts_with(&folder) {
-        return Err("storage.local.completed_path must lie outside the folder of partial_path".into());
-    }
-    Ok(())
-}
-
-/// Whether a path has nothing but plain names.
-fn is_below(path: &Path) -> bool {
-    path.components().all(|part| matches!(part, Component::Normal(_)))
-}
-
-/// The leading folders of a pattern that are the same for every upload.
-fn fixed_part(pattern: &str) -> PathBuf {
-    let folders = pattern.rsplit_once('/').map_or("", |(folders, _)| folders);
-    folders.split('/').take_while(|name| !name.contains(['{', '%'])).collect()
-}
-
-fn render(pattern: &str, id: UploadId, owner: Option<&User>, created: Timestamp) -> String {
-    let dated = jiff::fmt::strtime::format(pattern, created).unwrap_or_else(|_| pattern.to_owned());
-    let user = owner.map_or_else(|| "anonymous".to_owned(), |user| user.id.to_string());
-    let realm = owner.map_or_else(|| "anonymous".to_owned(), |user| as_file_name(&user.realm));
-    dated.replace("{upload_id}", &id.to_string()).replace("{user_id}", &user).replace("{realm}", &realm)
-}
-
-/// A realm's name with everything replaced that is not plainly harmless in a path.
-fn as_file_name(name: &str) -> String {
-    let harmless = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-    name.chars().map(harmless).collect()
-}
-
 /// Gathers the files below `folder` whose names are made like the pattern's.
 fn collect(root: &Path, folder: &Path, pattern: &str, found: &mut Vec<(UploadId, String)>) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
@@ -427,43 +381,4 @@ fn collect(root: &Path, folder: &Path, pattern: &str, found: &mut Vec<(UploadId,
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn with(partial: &str, completed: &str) -> Result<(), String> {
-        check_patterns(&Settings {
-            partial_path: partial.into(),
-            completed_path: completed.into(),
-            ..Settings::default()
-        })
-    }
-
-    #[test]
-    fn patterns_that_are_refused() {
-        assert_eq!(check_patterns(&Settings::default()), Ok(()));
-        assert_eq!(with("p/{upload_id}", "{realm}/{user_id}/{upload_id}").err(), None);
-        for (partial, completed) in [
-            ("p/x", "c/{upload_id}"),
-            ("p/{upload_id}", "c/x"),
-            ("../{upload_id}", "c/{upload_id}"),
-            ("/p/{upload_id}", "c/{upload_id}"),
-            ("p/{upload_id}", "c/../{upload_id}"),
-            ("p/{upload_id}", "p/{upload_id}.done"),
-            ("{upload_id}", "c/{upload_id}"),
-            ("p/{upload_id}", "c/%!/{upload_id}"),
-        ] {
-            assert!(with(partial, completed).is_err(), "{partial} {completed}");
-        }
-    }
-
-    #[test]
-    fn rendered_paths_have_no_client_text() {
-        let owner = User { id: crate::domain::UserId::new(), realm: "../a b".into(), username: "../../x".into() };
-        let id = UploadId::new();
-        let path = render("%Y/%m/{realm}/{user_id}/{upload_id}", id, Some(&owner), Timestamp::UNIX_EPOCH);
-        assert_eq!(path, format!("1970/01/___a_b/{}/{id}", owner.id));
-    }
 }

@@ -12,9 +12,6 @@ use super::{
     principal::{Limits, Owner},
 };
 
-/// Longest file name kept for display, in bytes.
-const MAX_FILENAME_BYTES: usize = 255;
-
 /// Where an upload stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -66,7 +63,7 @@ pub struct Upload {
     pub id: UploadId,
     /// Who may see it; nobody owns an anonymous upload.
     pub owner: Option<UserId>,
-    /// The client's file name, harmless, for display only. See [`display_name`].
+    /// The client's file name, harmless, for display only. See [`super::names::display_name`].
     pub filename: String,
     /// The client's content type, for display and delivery.
     pub content_type: Option<String>,
@@ -341,28 +338,6 @@ impl Plan {
     }
 }
 
-/// Makes a client's file name harmless: the part after the last `/` or `\`, without control and bidirectional-override
-/// characters, at most 255 bytes with its extension kept. Never used as a path.
-pub fn display_name(sent: &str) -> String {
-    let base = sent.rsplit(['/', '\\']).next().unwrap_or_default();
-    let clean: String = base.chars().filter(|c| !c.is_control() && !is_direction_override(*c)).collect();
-    let clean = clean.trim();
-    if clean.len() <= MAX_FILENAME_BYTES {
-        return clean.to_owned();
-    }
-    let (stem, extension) = match clean.rfind('.') {
-        Some(dot) if clean.len() - dot <= 16 => clean.split_at(dot),
-        _ => (clean, ""),
-    };
-    let keep = stem.floor_char_boundary(MAX_FILENAME_BYTES - extension.len());
-    format!("{}{extension}", &stem[..keep])
-}
-
-/// Characters that make a name read in another order than it is stored (Unicode bidirectional embeddings and isolates).
-fn is_direction_override(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -457,23 +432,6 @@ mod tests {
         assert_eq!(plan.settle(25), Ok(Some(25)));
     }
 
-    #[test]
-    fn names_are_harmless() {
-        for (sent, shown) in [
-            ("../../etc/passwd", "passwd"),
-            ("C:\\fake\\a.bin", "a.bin"),
-            ("a\r\nb\0.txt", "ab.txt"),
-            ("photo\u{202e}gpj.exe", "photogpj.exe"),
-            ("Été film.mp4", "Été film.mp4"),
-            ("", ""),
-            ("..", ".."),
-        ] {
-            assert_eq!(display_name(sent), shown);
-        }
-        let long = display_name(&format!("{}.tar.gz", "é".repeat(5000)));
-        assert!(long.len() <= 255 && long.ends_with(".gz"), "{long}");
-    }
-
     proptest! {
         #[test]
         fn an_admitted_chunk_never_leaves_the_file(
@@ -493,13 +451,6 @@ mod tests {
                     prop_assert!(plan.from + plan.at_most <= limit.max(offset));
                 }
             }
-        }
-
-        #[test]
-        fn a_shown_name_is_short_and_has_no_path(sent in "\\PC{0,400}") {
-            let shown = display_name(&sent);
-            prop_assert!(shown.len() <= 255);
-            prop_assert!(!shown.contains(['/', '\\', '\n', '\0']));
         }
     }
 }

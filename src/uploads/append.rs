@@ -13,6 +13,7 @@ use crate::{
     domain::{
         UploadId, after,
         digest::Running,
+        names,
         principal::{Binding, Principal},
         upload::{self, Claim, KeptDigest, Plan, Refusal, State, Upload},
     },
@@ -76,8 +77,8 @@ impl Uploads {
         Upload {
             id,
             owner: by.owner().user_id(),
-            filename: upload::display_name(&new.filename),
-            content_type: new.content_type,
+            filename: names::display_name(&new.filename),
+            content_type: new.content_type.as_deref().and_then(names::content_type),
             state: State::Receiving,
             offset: 0,
             size: None,

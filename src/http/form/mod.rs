@@ -51,7 +51,7 @@ pub struct Prefix {
 /// The head of the file part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilePart {
-    /// The client's name for it, as sent; see [`crate::domain::upload::display_name`].
+    /// The client's name for it, as sent; see [`crate::domain::names::display_name`].
     pub filename: String,
     /// Its content type, as sent.
     pub content_type: Option<String>,
