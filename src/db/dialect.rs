@@ -182,6 +182,15 @@ fn pool<DB: Database>(most: u32) -> PoolOptions<DB> {
     PoolOptions::new().max_connections(most.max(1)).acquire_timeout(PATIENCE)
 }
 
+/// Whether the disk of the database is full: SQLITE_FULL, or PostgreSQL's `disk_full`.
+pub(super) fn is_full(error: &dyn DatabaseError) -> bool {
+    let code = error.code().unwrap_or_default();
+    match error.try_downcast_ref::<PgDatabaseError>() {
+        Some(_) => code == "53100",
+        None => code.parse().is_ok_and(|code: u32| code & 0xff == 13),
+    }
+}
+
 /// Whether the same statement may succeed later.
 pub(super) fn is_passing(error: &dyn DatabaseError) -> bool {
     let code = error.code().unwrap_or_default();

@@ -220,7 +220,10 @@ pub enum StoreError {
     /// A uniqueness rule said no; nothing changed.
     #[error("conflict")]
     Conflict,
-    /// The database cannot answer now (busy, unreachable, out of space); trying again may help.
+    /// The database has no space left; nothing changed.
+    #[error("no space left in the database")]
+    Full,
+    /// The database cannot answer now (busy, unreachable); trying again may help.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
     /// A row does not make sense.

@@ -111,6 +111,7 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::Database(error) if error.is_unique_violation() => Self::Conflict,
+            sqlx::Error::Database(error) if dialect::is_full(&*error) => Self::Full,
             sqlx::Error::Database(error) if dialect::is_passing(&*error) => Self::Unavailable(error.to_string()),
             sqlx::Error::Database(error) => Self::Failed(error.to_string()),
             error @ (sqlx::Error::Io(_)

@@ -5,6 +5,8 @@
 
 pub mod api;
 pub mod body;
+#[cfg(test)]
+mod catalogue;
 pub mod extract;
 pub mod form;
 pub mod headers;

@@ -402,6 +402,18 @@ impl serde_json::ser::Formatter for PythonSpacing {
     }
 }
 
+/// The status of a refusal by the gate, for the catalogue.
+#[cfg(test)]
+pub(super) fn status_of_auth(error: &AuthError) -> StatusCode {
+    auth_wire(error).0
+}
+
+/// The status of a refusal by the core, for the catalogue.
+#[cfg(test)]
+pub(super) fn status_of_upload(error: &UploadError) -> StatusCode {
+    upload_wire(error).0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -136,6 +136,7 @@ impl From<Refusal> for UploadError {
 impl From<StoreError> for UploadError {
     fn from(error: StoreError) -> Self {
         match error {
+            StoreError::Full => Self::Full,
             StoreError::Unavailable(_) => Self::Unavailable(error.to_string()),
             StoreError::Conflict | StoreError::Corrupt { .. } | StoreError::Failed(_) => {
                 Self::Internal(error.to_string())
