@@ -41,6 +41,7 @@ port=${README_PORT:-$(free_port)}
 identity_port=${README_IDENTITY_PORT:-$(free_port)}
 url=http://127.0.0.1:$port
 
+if ! git -C "$repository" diff --quiet HEAD; then step "HEAD is tested, not what is uncommitted"; fi
 # Whoever owns the repository: root in a container may not be its owner.
 printf '[safe]\n\tdirectory = *\n' >"$work/gitconfig"
 GIT_CONFIG_GLOBAL=$work/gitconfig git clone -q "$repository" "$work/clone"
