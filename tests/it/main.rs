@@ -4,6 +4,7 @@
 
 mod cli;
 mod config;
+mod content;
 mod db;
 mod floors;
 mod gate;
