@@ -179,9 +179,11 @@ test("by keyboard alone", async () => {
     const outlined = () => [...document.querySelectorAll(":focus-visible, :focus-visible + label")].some((one) => getComputedStyle(one).outlineStyle === "solid");
     assert.ok(await page.evaluate(outlined), `${name} shows that it is in focus`);
   };
+  // Asked for early, so that it is caught from the first key on.
+  const chooser = page.waitForEvent("filechooser");
   await walk("pick");
-  const [chooser] = await Promise.all([page.waitForEvent("filechooser"), page.keyboard.press("Enter")]);
-  await chooser.setFiles(file.path);
+  await page.keyboard.press("Enter");
+  await (await chooser).setFiles(file.path);
   await held.reached;
   await walk(`Pause ${file.name}`);
   await page.keyboard.press("Enter");
