@@ -159,6 +159,9 @@ class Transfer {
   /** Waits for another try, or for the network to come back; false if that was ended. */
   async wait(error, tries, signal) {
     const seconds = Math.max(Math.min(2 ** (tries - 1), LONGEST_WAIT) * (0.5 + Math.random() / 2), error.seconds);
+    this.card.badge("waiting");
+    this.card.progress(this.offset / Math.max(this.file.size, 1));
+    this.card.facts(`${bytes(this.offset)} of ${bytes(this.file.size)} sent`);
     this.card.problem(`${sentence(error.message)} Trying again in ${duration(Math.max(1, seconds))}.`);
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, seconds * 1000);
@@ -166,6 +169,7 @@ class Transfer {
       addEventListener("online", resolve, { once: true });
     });
     this.sure = !this.id;
+    if (!signal.aborted) this.card.badge("sending");
     return !signal.aborted;
   }
 
@@ -282,7 +286,9 @@ async function list(more = false) {
     if (turn !== asked) return;
     if (!more) $("uploads").replaceChildren();
     const here = new Set([...transfers].map((transfer) => transfer.id && plain(transfer.id)));
-    page.uploads.filter((upload) => !here.has(plain(upload.id))).forEach(showUpload);
+    // What ended without content stays known to the service for a while; there is nothing to do with it here.
+    const alive = page.uploads.filter((upload) => ["receiving", "complete"].includes(upload.state));
+    alive.filter((upload) => !here.has(plain(upload.id))).forEach(showUpload);
     cursor = page.next_cursor ?? null;
     $("more").hidden = !cursor;
     $("list-empty").hidden = $("uploads").childElementCount > 0;
