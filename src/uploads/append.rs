@@ -154,7 +154,16 @@ impl Uploads {
         let drain = Drain::new(writer, digest, parts.tasks.clone(), Arc::new(guard));
         let mut pump = Pump::new(plan, keep, body, &parts.budget, drain);
         loop {
-            let received = pump.run().await?;
+            let received = match pump.run().await {
+                Ok(received) => received,
+                Err(error) => {
+                    pump.stop().await;
+                    if born.is_none() {
+                        self.give_back(&upload).await;
+                    }
+                    return Err(error);
+                }
+            };
             let size = match received.then {
                 Then::End => plan.settle(received.bytes)?,
                 Then::More | Then::CutShort(_) => plan.size,
@@ -171,6 +180,15 @@ impl Uploads {
                 Then::End => return Ok(upload),
                 Then::CutShort(error) => return Err(error),
             }
+        }
+    }
+
+    /// Gives back the space of a chunk that was not admitted: on a full disk others need it before its client returns.
+    async fn give_back(&self, upload: &Upload) {
+        let Ok(placement) = placement_of(upload) else { return };
+        // Opening cuts what was not acknowledged. If it fails, the next chunk's opening does it.
+        if let Err(error) = self.parts.content.append(placement, upload.offset).await {
+            tracing::debug!(upload.id = %upload.id, %error, "the rest of a refused chunk stays for now");
         }
     }
 

@@ -142,6 +142,12 @@ impl Pump {
         }
     }
 
+    /// Waits for the write under way; no other follows. The upload's lock is still held.
+    pub(super) async fn stop(&mut self) {
+        // However it ends, its chunk is refused already.
+        let _ = self.drain.settle().await;
+    }
+
     /// Takes in one frame; `false` at the end of the body.
     async fn take_in(&mut self) -> Result<bool, UploadError> {
         let Some(mut frame) = self.next().await? else { return Ok(false) };
