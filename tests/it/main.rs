@@ -12,5 +12,6 @@ mod golden;
 mod identity;
 mod invariants;
 mod model;
+mod proofs;
 mod support;
 mod wire;
