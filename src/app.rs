@@ -111,11 +111,16 @@ impl Running {
     }
 
     /// Stops: nothing new is accepted, what is under way may finish within the grace, then lets go. What was
-    /// acknowledged is kept; a chunk that was not is finished or dropped whole.
-    pub async fn stop(self) {
+    /// acknowledged is kept; a chunk that was not is finished or dropped whole. `hurry` ends the grace early.
+    pub async fn stop(self, hurry: impl Future<Output = ()>) {
         self.tasks.wind_down();
-        if tokio::time::timeout(self.grace, self.tasks.finished()).await.is_err() {
-            tracing::warn!("requests outlived the grace; letting them go");
+        let in_time = tokio::select! {
+            () = self.tasks.finished() => true,
+            () = tokio::time::sleep(self.grace) => false,
+            () = hurry => false,
+        };
+        if !in_time {
+            tracing::warn!("requests are still under way; letting them go");
             self.tasks.let_go();
             if tokio::time::timeout(LET_GO, self.tasks.finished()).await.is_err() {
                 tracing::error!("tasks did not let go");

@@ -1,5 +1,7 @@
 //! What the service tells its operator: the log, on stderr. Standard output belongs to commands and their results.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// Section `log` of the configuration.
@@ -54,7 +56,7 @@ impl Settings {
     /// [`TelemetryError`].
     pub fn init(&self) -> Result<(), TelemetryError> {
         let registry = tracing_subscriber::registry().with(self.filter()?);
-        let lines = fmt::layer().with_writer(std::io::stderr);
+        let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
         match self.format {
             Format::Text => registry.with(lines).try_init()?,
             Format::Json => registry.with(lines.json().flatten_event(true).with_span_list(false)).try_init()?,

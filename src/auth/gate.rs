@@ -91,9 +91,12 @@ impl Gate {
         }
     }
 
-    /// Whether anything at all is presented, right or wrong.
-    pub fn presents(&self, presented: &Presented) -> bool {
-        !matches!(credentials::find(presented, &self.settings), Ok(None))
+    /// Whether anything is presented. Judges nothing, so it may be asked as often as needed for one request.
+    ///
+    /// # Errors
+    /// What is presented is malformed or contradicts itself.
+    pub fn presents(&self, presented: &Presented) -> Result<bool, AuthError> {
+        credentials::find(presented, &self.settings).map(|found| found.is_some())
     }
 
     /// The challenge that goes with a refusal (RFC 9110 §11.6.1).

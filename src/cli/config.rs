@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{Failure, print};
-use crate::config::{self, EXAMPLE, Loaded, Sources};
+use crate::{
+    auth::Method,
+    config::{self, EXAMPLE, Loaded, Sources},
+};
 
 /// Arguments of `chunkgate config`.
 #[derive(Debug, Clone, Args)]
@@ -48,7 +51,14 @@ impl Which {
 pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
     match &args.deed {
         Deed::Example => print(EXAMPLE),
-        Deed::Check(which) => which.load().map(|_| print("the configuration is valid\n"))?,
+        Deed::Check(which) => {
+            let config = which.load()?.config;
+            // The one thing that has no default and that `serve` cannot do without.
+            if config.auth.methods.contains(&Method::Signature) {
+                config.identity.check_token()?;
+            }
+            print("the configuration is valid\n");
+        }
         Deed::Show(which) => print(&which.load()?.show()),
     }
     Ok(())

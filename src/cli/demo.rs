@@ -121,7 +121,8 @@ async fn start(config: Config, service: TcpListener, identity: TcpListener) -> R
     let running = app::start(config, service, Arc::new(SystemClock), http::pages::demo()).await?;
     super::print(&welcome);
     serve::told_to_stop().await;
-    running.stop().await;
+    // A second signal is impatient.
+    running.stop(serve::told_to_stop()).await;
     let _ = stop.send(());
     users.await.map_err(|error| Failure::Failed(format!("the identity server ended early: {error}")))??;
     Ok(())

@@ -102,7 +102,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             serve::log_to_stderr(&crate::telemetry::Settings::default())?;
             Ok(identity::run(args, serve::told_to_stop()).await?)
         }
-        Command::Sign(args) => Ok(sign::run(&args)?),
+        Command::Sign(args) => sign::run(&args).map_err(Failure::Usage),
         Command::Health(args) => health::run(&args).await,
         Command::Upload(args) => upload::run(&args).await,
         Command::Uploads(args) => uploads::run(&args).await,

@@ -61,7 +61,8 @@ async fn start(config: Config) -> Result<(), Failure> {
     tracing::info!(server.address = %running.address(), "serving");
     told_to_stop().await;
     tracing::info!("stopping");
-    running.stop().await;
+    // A second signal is impatient.
+    running.stop(told_to_stop()).await;
     Ok(())
 }
 

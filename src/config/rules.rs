@@ -1,6 +1,6 @@
 //! What a valid configuration is, beyond its types. Pure: settings in, keys and reasons out, all of them.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use hyper::{
     Uri,
@@ -17,10 +17,11 @@ const OWN_FIELDS: [&str; 6] = ["api_key", "md5", "signature", "timestamp", "uplo
 /// Headers that mean something else on every request.
 const OWN_HEADERS: [&str; 6] =
     ["authorization", "connection", "content-length", "content-type", "host", "transfer-encoding"];
-/// What a path pattern may name.
-const PLACEHOLDERS: [&str; 3] = ["upload_id", "user_id", "realm"];
-/// The date parts a path pattern may name.
-const DATE_PARTS: &str = "YymdHMSj%";
+/// What counts as for ever; more only overflows somewhere.
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// What is wrong: keys and reasons.
 type Findings = Vec<(&'static str, String)>;
@@ -44,7 +45,8 @@ fn server(config: &Config, found: &mut Findings) {
     if let Some(Err(reason)) = server.public_url.as_deref().map(origin) {
         found.push(("server.public_url", reason));
     }
-    not_zero("server.idle_timeout", server.idle_timeout, found);
+    between("server.idle_timeout", server.idle_timeout, SECOND..=HOUR, found);
+    between("server.shutdown_grace", server.shutdown_grace, Duration::ZERO..=HOUR, found);
     let head = server.max_head.as_u64();
     if !(8 * 1024..=1024 * 1024).contains(&head) {
         found.push(("server.max_head", "must lie between 8KiB and 1MiB".into()));
@@ -52,9 +54,8 @@ fn server(config: &Config, found: &mut Findings) {
 }
 
 fn database(config: &Config, found: &mut Findings) {
-    let url = config.database.url.expose_secret();
-    if !["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-        found.push(("database.url", "must be sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME".into()));
+    if let Err(reason) = config.database.check() {
+        found.push(("database.url", reason));
     }
     if config.database.max_connections == 0 {
         found.push(("database.max_connections", "must be at least 1".into()));
@@ -66,16 +67,7 @@ fn storage(config: &Config, found: &mut Findings) {
     if local.path.as_os_str().is_empty() {
         found.push(("storage.local.path", "must name a folder".into()));
     }
-    for (key, pattern) in
-        [("storage.local.partial_path", &local.partial_path), ("storage.local.completed_path", &local.completed_path)]
-    {
-        if let Err(reason) = path_pattern(pattern) {
-            found.push((key, reason));
-        }
-    }
-    if local.partial_path == local.completed_path {
-        found.push(("storage.local.completed_path", "must differ from storage.local.partial_path".into()));
-    }
+    found.extend(local.check());
 }
 
 fn uploads(config: &Config, found: &mut Findings) {
@@ -87,9 +79,10 @@ fn uploads(config: &Config, found: &mut Findings) {
         }
         _ => {}
     }
-    not_zero("uploads.expires_after", uploads.expires_after, found);
-    if uploads.retain_completed.is_some_and(|life| life.is_zero()) {
-        found.push(("uploads.retain_completed", "must be longer than zero; leave it out for ever".into()));
+    between("uploads.expires_after", uploads.expires_after, SECOND..=LONGEST, found);
+    between("uploads.tombstones", uploads.tombstones, Duration::ZERO..=LONGEST, found);
+    if let Some(life) = uploads.retain_completed {
+        between("uploads.retain_completed", life, SECOND..=LONGEST, found);
     }
 }
 
@@ -102,12 +95,12 @@ fn gate(config: &Config, found: &mut Findings) {
     if repeated {
         found.push(("auth.methods", "names a method twice".into()));
     }
-    not_zero("auth.signature.window", auth.signature.window, found);
+    between("auth.signature.window", auth.signature.window, 5 * SECOND..=15 * MINUTE, found);
 }
 
 fn identity(config: &Config, found: &mut Findings) {
     let identity = &config.identity;
-    if let Err(reason) = base_url(&identity.url) {
+    if let Err(reason) = base_url(&identity.url).map(|_| ()).and_then(|()| identity.check_url()) {
         found.push(("identity.url", reason));
     }
     if !identity.token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -119,10 +112,11 @@ fn identity(config: &Config, found: &mut Findings) {
             found.push((key, "must consist of letters, digits and -._~:/".into()));
         }
     }
-    not_zero("identity.connect_timeout", identity.connect_timeout, found);
-    not_zero("identity.try_timeout", identity.try_timeout, found);
-    not_zero("identity.deadline", identity.deadline, found);
-    if identity.try_timeout > identity.deadline {
+    let instant = Duration::from_millis(1);
+    between("identity.connect_timeout", identity.connect_timeout, instant..=MINUTE, found);
+    between("identity.try_timeout", identity.try_timeout, instant..=MINUTE, found);
+    between("identity.deadline", identity.deadline, instant..=MINUTE, found);
+    if (identity.deadline..=MINUTE).contains(&identity.try_timeout) && identity.try_timeout != identity.deadline {
         found.push(("identity.try_timeout", "must not be longer than identity.deadline".into()));
     }
 }
@@ -162,9 +156,10 @@ fn log(config: &Config, found: &mut Findings) {
     }
 }
 
-fn not_zero(key: &'static str, life: Duration, found: &mut Findings) {
-    if life.is_zero() {
-        found.push((key, "must be longer than zero".into()));
+fn between(key: &'static str, life: Duration, allowed: RangeInclusive<Duration>, found: &mut Findings) {
+    if !allowed.contains(&life) {
+        let spell = humantime::format_duration;
+        found.push((key, format!("must lie between {} and {}", spell(*allowed.start()), spell(*allowed.end()))));
     }
 }
 
@@ -207,33 +202,6 @@ fn prefix(prefix: &str) -> Result<(), String> {
         Some(first) if OWN_ROUTES.contains(&first) => Err(format!("/{first} is a route of the service itself")),
         _ => Ok(()),
     }
-}
-
-/// A pattern names a file below the store's folder, one for each upload.
-fn path_pattern(pattern: &str) -> Result<(), String> {
-    if !pattern.contains("{upload_id}") {
-        return Err("must contain {upload_id}, or uploads would overwrite each other".into());
-    }
-    if pattern.starts_with('/') {
-        return Err("must be relative: it lies below storage.local.path".into());
-    }
-    if pattern.split('/').any(|part| matches!(part, "" | "." | "..")) || pattern.contains(['\\', '\0']) {
-        return Err("must stay below storage.local.path: no `..`, `.`, empty parts or backslashes".into());
-    }
-    for named in pattern.split('{').skip(1) {
-        let name = named.split_once('}').map(|(name, _)| name);
-        if !name.is_some_and(|name| PLACEHOLDERS.contains(&name)) {
-            let unknown = name.unwrap_or(named);
-            return Err(format!("`{{{unknown}}}` is not one of {{upload_id}}, {{user_id}}, {{realm}}"));
-        }
-    }
-    let mut chars = pattern.chars();
-    while let Some(c) = chars.next() {
-        if c == '%' && !chars.next().is_some_and(|part| DATE_PARTS.contains(part)) {
-            return Err("may name the date parts %Y %y %m %d %H %M %S %j, and %% for a percent sign".into());
-        }
-    }
-    Ok(())
 }
 
 fn is_content_type(text: &str) -> bool {

@@ -57,6 +57,13 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// What is wrong with the path patterns: keys and reasons.
+    pub fn check(&self) -> Vec<(&'static str, String)> {
+        patterns::check(self)
+    }
+}
+
 /// A folder of files.
 #[derive(Debug)]
 pub struct LocalStore {
@@ -81,7 +88,9 @@ impl LocalStore {
     /// # Errors
     /// A sentence: the folder cannot be made or written, another process owns it, or a path pattern is unusable.
     pub async fn open(settings: &Settings) -> Result<Self, String> {
-        patterns::check(settings)?;
+        if let Some((key, reason)) = settings.check().into_iter().next() {
+            return Err(format!("{key} {reason}"));
+        }
         let root = settings.path.clone();
         private_dirs().create(&root).map_err(|error| format!("cannot make the folder {}: {error}", root.display()))?;
         let root = root.canonicalize().map_err(|error| format!("cannot enter {}: {error}", root.display()))?;
@@ -222,10 +231,17 @@ impl ContentStore for LocalStore {
             make_dirs(&root, &to, durability)?;
             // Through both folders, because a mount between them would make every completion fail.
             let (probe, moved) = (from.join(".probe"), to.join(".probe"));
-            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&probe)?;
-            file.write_all_at(b"probe", 0)?;
-            fs::rename(&probe, &moved)?;
-            fs::remove_file(&moved)
+            let tried = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&probe)
+                .and_then(|file| file.write_all_at(b"probe", 0))
+                .and_then(|()| fs::rename(&probe, &moved));
+            // Whatever came of it, nothing stays.
+            let _ = fs::remove_file(&probe);
+            tried.and_then(|()| fs::remove_file(&moved))
         })
         .await
     }

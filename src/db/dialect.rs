@@ -94,12 +94,24 @@ impl<S: ?Sized, T> Same<T> for S {
     type Is = T;
 }
 
+/// The file that a `sqlite:` URL names.
+pub(super) fn sqlite_path(path: &str) -> Result<&str, String> {
+    let path = path.strip_prefix("//").unwrap_or(path);
+    match path.is_empty() || path.contains(":memory:") {
+        true => Err("must name a file, as in sqlite:PATH".into()),
+        false => Ok(path),
+    }
+}
+
+/// What a `postgres://` URL says.
+pub(super) fn postgres_options(url: &str) -> Result<PgConnectOptions, String> {
+    let hint = "must be postgres://USER:PASSWORD@HOST/NAME, user and password percent-encoded";
+    PgConnectOptions::from_str(url).map_err(|_| hint.to_owned())
+}
+
 /// Opens the SQLite file at `path`, makes it if it does not exist, and brings its tables up to date.
 pub(super) async fn open_sqlite(path: &str, readers: u32, durability: Durability) -> Result<Store<Sqlite>, StoreError> {
-    let path = path.strip_prefix("//").unwrap_or(path);
-    if path.is_empty() || path.contains(":memory:") {
-        return Err(StoreError::Failed("the URL must name a file, as in sqlite:PATH".to_owned()));
-    }
+    let path = sqlite_path(path).map_err(|reason| StoreError::Failed(format!("database.url {reason}")))?;
     make_file(Path::new(path))
         .await
         .map_err(|error| StoreError::Unavailable(format!("cannot open {path}: {error}")))?;
@@ -144,16 +156,12 @@ async fn migrate_sqlite(options: &SqliteConnectOptions) -> Result<(), StoreError
 
 /// Connects to PostgreSQL and brings the tables up to date.
 pub(super) async fn open_postgres(url: &str, most: u32, durability: Durability) -> Result<Store<Postgres>, StoreError> {
-    let unreadable = |_| {
-        let hint = "the PostgreSQL URL cannot be read; user and password must be percent-encoded";
-        StoreError::Failed(hint.to_owned())
-    };
     let commit = match durability {
         Durability::Disk => "on",
         Durability::Os => "off",
     };
-    let options = PgConnectOptions::from_str(url)
-        .map_err(unreadable)?
+    let options = postgres_options(url)
+        .map_err(|reason| StoreError::Failed(format!("database.url {reason}")))?
         .application_name("chunkgate")
         .options([("synchronous_commit", commit)]);
     migrate_postgres(&options).await.map_err(|error| error.within(&address(&options)))?;

@@ -252,6 +252,21 @@ pub struct Settings {
     pub max_connections: u32,
 }
 
+impl Settings {
+    /// Whether the URL names a database. Opens nothing, and repeats no password.
+    ///
+    /// # Errors
+    /// What it must be.
+    pub fn check(&self) -> Result<(), String> {
+        let url = self.url.expose_secret();
+        match url.split_once(':') {
+            Some(("sqlite", path)) => dialect::sqlite_path(path).map(|_| ()),
+            Some(("postgres" | "postgresql", _)) => dialect::postgres_options(url).map(|_| ()),
+            _ => Err("must be sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME".into()),
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self { url: "sqlite:chunkgate-data/chunkgate.db".into(), max_connections: 8 }

@@ -84,20 +84,12 @@ struct Listed {
     next_cursor: Option<String>,
 }
 
-/// What the list may be asked for.
+/// What the list may be asked for. Other parameters are none of its business: credentials, cache busters.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Asked {
     state: Option<String>,
     limit: Option<String>,
     cursor: Option<String>,
-    // Credentials may stand in the query, where that is enabled; the gate reads them.
-    #[serde(rename = "api_key")]
-    _api_key: Option<String>,
-    #[serde(rename = "timestamp")]
-    _timestamp: Option<String>,
-    #[serde(rename = "signature")]
-    _signature: Option<String>,
 }
 
 /// Proof that the request was admitted, and who asks.
@@ -114,6 +106,18 @@ impl FromRequestParts<AppState> for Admitted {
             }
             response
         })
+    }
+}
+
+/// The upload that the path names. What is not an id names none.
+struct Named(UploadId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = Path::<String>::from_request_parts(parts, state).await;
+        text.ok().and_then(|Path(text)| text.parse().ok()).map(Self).ok_or_else(Problem::not_found)
     }
 }
 
@@ -134,12 +138,8 @@ async fn list(
     Ok(Json(Listed { uploads: found.iter().map(|upload| show(upload, now)).collect(), next_cursor }))
 }
 
-async fn status(
-    Admitted(by): Admitted,
-    State(app): State<AppState>,
-    Path(id): Path<String>,
-) -> Result<Response, Problem> {
-    let upload = app.uploads.status(&by, parse_id(&id)?).await?;
+async fn status(Admitted(by): Admitted, State(app): State<AppState>, id: Named) -> Result<Response, Problem> {
+    let upload = app.uploads.status(&by, id.0).await?;
     let now = app.uploads.now();
     match upload.state_at(now) {
         UploadState::Receiving | UploadState::Complete => {
@@ -150,23 +150,19 @@ async fn status(
     }
 }
 
-async fn cancel(
-    Admitted(by): Admitted,
-    State(app): State<AppState>,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
-    app.uploads.cancel(&by, parse_id(&id)?).await?;
+async fn cancel(Admitted(by): Admitted, State(app): State<AppState>, id: Named) -> Result<StatusCode, Problem> {
+    app.uploads.cancel(&by, id.0).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn content(
     Admitted(by): Admitted,
     State(app): State<AppState>,
-    Path(id): Path<String>,
+    id: Named,
     method: Method,
     asked: HeaderMap,
 ) -> Result<Response, Problem> {
-    let upload = app.uploads.open(&by, parse_id(&id)?).await?;
+    let upload = app.uploads.open(&by, id.0).await?;
     let etag = etag(&upload);
     let ask = |name: HeaderName| asked.get(name).and_then(|value| value.to_str().ok());
     if ask(header::IF_NONE_MATCH).is_some_and(|tags| none_match_names(tags, &etag)) {
@@ -187,7 +183,8 @@ async fn deliver(app: &AppState, upload: &Upload, range: Wanted, etag: &str, hea
         Wanted::Part(bytes) => (StatusCode::PARTIAL_CONTENT, bytes),
         Wanted::Unsatisfiable => {
             let range = [(header::CONTENT_RANGE, format!("bytes */{size}"))];
-            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, range).into_response());
+            let problem = Problem::new(Code::RangeNotSatisfiable, format!("the content has {size} bytes"));
+            return Ok((range, problem).into_response());
         }
     };
     let length = bytes.end - bytes.start;
@@ -220,10 +217,6 @@ fn describe(headers: &mut HeaderMap, upload: &Upload, etag: &str) {
 }
 
 // ---- from and to the wire ------------------------------------------------------------------------------------------
-
-fn parse_id(text: &str) -> Result<UploadId, Problem> {
-    text.parse().map_err(|_| Problem::not_found())
-}
 
 fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(Code::BadRequest, detail)

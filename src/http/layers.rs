@@ -5,7 +5,7 @@
 //! 2. **sensitive headers**: marked before anything may print a request;
 //! 3. **span**: under the id; sees the final status, so it is around whatever makes one;
 //! 4. **panic → 500**: inside the span, so that the panic is logged in it and the connection lives on;
-//! 5. **head size**: before any door parses a header;
+//! 5. **sound head**: its size and its one authority, before any door parses a header;
 //! 6. **guarded body**: last, for it replaces the body that the doors read; everything above answers without reading.
 //!
 //! CORS goes around all of this, so that errors carry its headers. No limit on time or length of a request: uploads are
@@ -16,7 +16,7 @@ use std::{any::Any, time::Duration};
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Version, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
@@ -57,7 +57,7 @@ pub fn wrap(router: Router, settings: &Settings, tasks: &Tasks) -> Router {
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed, "see the Allow header"))
         .layer(from_fn_with_state(Guard::new(settings, tasks), guard))
-        .layer(from_fn_with_state(max_head, bound_head))
+        .layer(from_fn_with_state(max_head, sound_head))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(
             TraceLayer::new_for_http()
@@ -115,10 +115,16 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
     Problem::internal(format!("panic: {text}")).into_response()
 }
 
-async fn bound_head(State(max_head): State<usize>, request: Request, next: Next) -> Response {
+/// Refuses a head that is too large, or one whose authority is in doubt: HTTP/1.1 needs exactly one `Host` (RFC 9112
+/// §3.2); with two, a proxy and this service could believe different ones.
+async fn sound_head(State(max_head): State<usize>, request: Request, next: Next) -> Response {
     if head_length(request.headers()) + request.uri().to_string().len() > max_head {
         let detail = format!("request line and headers exceed {max_head} bytes");
         return Problem::new(Code::HeadTooLarge, detail).into_response();
+    }
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        return Problem::new(Code::BadRequest, "exactly one Host header is needed").into_response();
     }
     next.run(request).await
 }

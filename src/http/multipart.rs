@@ -153,9 +153,11 @@ async fn chunk(app: &AppState, request: Request) -> Result<Upload, Wire> {
         Some(form) => form.prefix(&settings.field_name).await?,
         None => Prefix { fields: Vec::new(), file: None },
     };
+    let whole = presented(&parts, fields.clone());
     let principal = match early {
-        Some(principal) if !fields.iter().any(|(name, _)| credentials::is_part(name)) => principal,
-        _ => app.gate.admit(&presented(&parts, fields.clone())).await?,
+        // Judged once; what the form adds may repeat it and must not contradict it.
+        Some(principal) => app.gate.presents(&whole).map(|_| principal)?,
+        None => app.gate.admit(&whole).await?,
     };
     let (Some(form), Some(file)) = (form, file) else { return Err(Wire::Bad("No chunk file was submitted".into())) };
     let claim = claim(range.map_err(Wire::Bad)?);
@@ -207,7 +209,7 @@ async fn not_allowed() -> Response {
 /// The principal, if the head alone presents credentials; `None` if they may still come as form fields.
 async fn admit_by_head(app: &AppState, parts: &Parts) -> Result<Option<Principal>, Wire> {
     let head = presented(parts, Vec::new());
-    match app.gate.presents(&head) {
+    match app.gate.presents(&head)? {
         true => Ok(Some(app.gate.admit(&head).await?)),
         false => Ok(None),
     }
@@ -337,8 +339,9 @@ fn upload_wire(error: &UploadError) -> Answer {
     let (status, detail) = match error {
         UploadError::Refused(refusal) => return refusal_wire(refusal),
         UploadError::NotFound => (StatusCode::NOT_FOUND, "Not found"),
-        UploadError::Replayed | UploadError::Forbidden => {
-            (StatusCode::UNAUTHORIZED, "The signature may not begin another upload")
+        UploadError::Replayed => (StatusCode::UNAUTHORIZED, "The signature has already begun the one upload it may"),
+        UploadError::Forbidden => {
+            (StatusCode::UNAUTHORIZED, "The timestamp is outside the accepted window for beginning an upload")
         }
         UploadError::Body(BodyError::TooSlow) => (StatusCode::REQUEST_TIMEOUT, "The request was sent too slowly"),
         UploadError::Body(BodyError::Disconnected) => (StatusCode::BAD_REQUEST, "The request was cut short"),

@@ -101,6 +101,7 @@ catalogue! {
     WrongLength "wrong_length" BAD_REQUEST false "Another number of bytes arrived than was claimed";
     WrongDigest "wrong_digest" BAD_REQUEST false "The digest does not match";
     NoDigest "no_digest" BAD_REQUEST false "No such digest is kept for this upload";
+    RangeNotSatisfiable "range_not_satisfiable" RANGE_NOT_SATISFIABLE false "There are no such bytes";
     MalformedBody "malformed_body" BAD_REQUEST false "The body is malformed";
     BadRequest "bad_request" BAD_REQUEST false "The request is malformed";
     Disconnected "disconnected" BAD_REQUEST true "The body ended before its end";

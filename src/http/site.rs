@@ -59,7 +59,13 @@ impl Readiness {
 
 /// `/healthz` and `/readyz`.
 pub fn routes(readiness: Readiness) -> Router {
-    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(Arc::new(readiness))
+    let (health, ready) = (get(healthz), get(readyz));
+    Router::new()
+        .route("/healthz", health.clone())
+        .route("/healthz/", health)
+        .route("/readyz", ready.clone())
+        .route("/readyz/", ready)
+        .with_state(Arc::new(readiness))
 }
 
 /// An answer about now is of no use later.

@@ -22,6 +22,8 @@ use crate::{
 /// What the first chunk's commit records besides the upload.
 struct Birth {
     binding: Option<Binding>,
+    /// Whether a commit was tried and nobody knows how it ended.
+    unsure: bool,
 }
 
 impl Uploads {
@@ -68,7 +70,7 @@ impl Uploads {
         let plan = upload::may_begin(claim, self.max_bytes(by))?;
         let upload = self.unborn(by, new);
         let guard = self.parts.locks.try_acquire(upload.id).ok_or(UploadError::Busy)?;
-        Ok((guard, upload, plan, Some(Birth { binding: by.binding })))
+        Ok((guard, upload, plan, Some(Birth { binding: by.binding, unsure: false })))
     }
 
     /// An upload that is not recorded yet.
@@ -127,10 +129,12 @@ impl Uploads {
     ) -> Result<Upload, UploadError> {
         let placement = placement_of(&upload)?.clone();
         let outcome = self.take_in(upload, plan, keep, body, guard, &mut born).await;
-        // Still unborn: no row knows these bytes. If the database did not say whether it made the row, the reaper asks
-        // it again before it removes them.
-        if born.is_some() && !matches!(outcome, Err(UploadError::Unavailable(_))) {
-            self.parts.content.delete(&placement).await?;
+        // No row knows these bytes. If the database did not say whether it made one, the reaper asks again before it
+        // removes them.
+        if born.is_some_and(|birth| !birth.unsure)
+            && let Err(error) = self.parts.content.delete(&placement).await
+        {
+            tracing::warn!(%error, "the bytes of a refused first chunk stay for the reaper");
         }
         outcome
     }
@@ -154,8 +158,8 @@ impl Uploads {
         let drain = Drain::new(writer, digest, parts.tasks.clone(), Arc::new(guard));
         let mut pump = Pump::new(plan, keep, body, &parts.budget, drain);
         loop {
-            let received = match pump.run().await {
-                Ok(received) => received,
+            let (received, size) = match pumped(&mut pump, &plan).await {
+                Ok(pumped) => pumped,
                 Err(error) => {
                     pump.stop().await;
                     if born.is_none() {
@@ -163,10 +167,6 @@ impl Uploads {
                     }
                     return Err(error);
                 }
-            };
-            let size = match received.then {
-                Then::End => plan.settle(received.bytes)?,
-                Then::More | Then::CutShort(_) => plan.size,
             };
             match born {
                 Some(birth) => {
@@ -184,6 +184,7 @@ impl Uploads {
     }
 
     /// Gives back the space of a chunk that was not admitted: on a full disk others need it before its client returns.
+    /// Never after a commit was tried: the row may stand further than this task knows.
     async fn give_back(&self, upload: &Upload) {
         let Ok(placement) = placement_of(upload) else { return };
         // Opening cuts what was not acknowledged. If it fails, the next chunk's opening does it.
@@ -196,7 +197,7 @@ impl Uploads {
     async fn bear(
         &self,
         upload: &mut Upload,
-        birth: &Birth,
+        birth: &mut Birth,
         received: &Received,
         size: Option<u64>,
     ) -> Result<(), UploadError> {
@@ -205,7 +206,11 @@ impl Uploads {
         upload.digest = received.digest.as_ref().map(keep_digest);
         match self.parts.db.insert(upload, birth.binding).await {
             Err(StoreError::Conflict) => Err(UploadError::Replayed),
-            other => Ok(other?),
+            Err(error) => {
+                birth.unsure = true;
+                Err(error.into())
+            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -259,6 +264,16 @@ impl Uploads {
         let fresh = Running::new(kept.algorithm);
         rehash(&*self.parts.content, placement_of(upload)?, fresh, upload.offset).await.map(Some)
     }
+}
+
+/// The next bytes that are durable, and the total length as known with them.
+async fn pumped(pump: &mut Pump, plan: &Plan) -> Result<(Received, Option<u64>), UploadError> {
+    let received = pump.run().await?;
+    let size = match received.then {
+        Then::End => plan.settle(received.bytes)?,
+        Then::More | Then::CutShort(_) => plan.size,
+    };
+    Ok((received, size))
 }
 
 fn keep_digest(running: &Running) -> KeptDigest {

@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::UploadId;
 
-/// How long a newcomer waits for a holder at most.
+/// How long a newcomer waits at most that asks only holders who stall.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A holder that took in nothing for so long may be asked to let go by anybody.
 const STALLED: Duration = Duration::from_secs(2);
-/// How long a holder that was asked gets to commit what it has.
+/// How long a newcomer waits at most that asks every holder: each gets the time to commit what it has.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// What a newcomer may do to the holder.
@@ -70,8 +70,11 @@ impl Locks {
 
     /// The lock, waiting for a holder as `contention` says; `None` if it did not let go in time.
     pub(super) async fn acquire(&self, id: UploadId, contention: Contention) -> Option<Guard> {
-        let mut until = Instant::now() + PATIENCE;
-        let mut asked = false;
+        let until = Instant::now()
+            + match contention {
+                Contention::Wait => PATIENCE,
+                Contention::TakeOver => GRACE,
+            };
         loop {
             let Some(slot) = self.holder(id) else {
                 match self.try_acquire(id) {
@@ -79,10 +82,9 @@ impl Locks {
                     None => continue,
                 }
             };
-            if !asked && (contention == Contention::TakeOver || slot.has_stalled()) {
+            // Asked again and again where several wait: the one who let go may be followed by another.
+            if contention == Contention::TakeOver || slot.has_stalled() {
                 slot.let_go.cancel();
-                asked = true;
-                until = Instant::now() + GRACE;
             }
             let released = slot.released.notified();
             if !self.is_held_by(id, &slot) {
@@ -188,6 +190,23 @@ mod tests {
         };
         let ((), got) = tokio::join!(holder, locks.acquire(id, Contention::Wait));
         assert!(got.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn taking_over_asks_whoever_comes_next() {
+        let locks = Locks::default();
+        let id = UploadId::new();
+        let holders = (0..3).map(|_| async {
+            let held = locks.acquire(id, Contention::Wait).await.expect("in turn");
+            held.asked_to_let_go().await;
+        });
+        let began = Instant::now();
+        let all = futures_util::future::join_all(holders);
+        let (_, got) = tokio::join!(all, async {
+            tokio::task::yield_now().await;
+            locks.acquire(id, Contention::TakeOver).await.is_some()
+        });
+        assert!(got && began.elapsed() < Duration::from_secs(5));
     }
 
     #[tokio::test(start_paused = true)]

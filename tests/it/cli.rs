@@ -381,6 +381,10 @@ async fn health_and_usage_end_with_their_codes() {
     let path = bench.folder.path().join("c.toml");
     fs::write(&path, &example.stdout).expect("a file");
     let path = path.to_str().expect("text");
+    let checked = bench.run(&["config", "check", path]).await;
+    assert!(checked.status.code() == Some(1) && said(&checked).contains("identity.token must be set"));
+    let whole = String::from_utf8_lossy(&example.stdout).replacen("token = \"\"", "token = \"t0ken\"", 1);
+    fs::write(path, whole).expect("a file");
     assert_eq!(bench.run(&["config", "check", path]).await.status.code(), Some(0));
     fs::write(path, "[server]\nlistn = 1\n").expect("a file");
     let checked = bench.run(&["config", "check", "--config", path]).await;

@@ -270,7 +270,7 @@ async fn what_cannot_be_opened_is_said_in_one_sentence() {
         ("sqlite::memory:".to_owned(), "must name a file"),
         (path("file/test.db"), "cannot open"),
         (path("file"), "not a database"),
-        ("postgres://u:secret@localhost:port/x".to_owned(), "cannot be read"),
+        ("postgres://u:secret@localhost:port/x".to_owned(), "must be postgres://"),
         ("postgres://u:secret@127.0.0.1:1/x".to_owned(), "PostgreSQL at 127.0.0.1:1, database \"x\": "),
     ] {
         let sentence = refusal(&url).await;

@@ -262,3 +262,25 @@ async fn a_users_limit_from_the_identity_server_holds() {
     alice.chunk(None, Some((0, 4, 20)), b"01234").await.expect(200);
     app.stop().await;
 }
+
+#[tokio::test]
+async fn nobody_is_told_the_ids_of_uploads_without_an_owner() {
+    let app = TestApp::with(|config| config.auth.anonymous = true).await;
+    let nobody = app.anonymous();
+    let id = nobody.chunk(None, None, b"content").await.expect(200).id();
+    nobody.complete(&id, &md5(b"content")).await.expect(200);
+    assert_eq!(nobody.get("/api/v1/uploads").await.expect(200).json()["uploads"], json!([]));
+    assert_eq!(nobody.get(&format!("/api/v1/uploads/{id}/content")).await.expect(200).text, "content");
+    app.user("alice").get(&format!("/api/v1/uploads/{id}")).await.expect(404);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_proof_that_stands_in_two_places_of_one_request_is_spent_once() {
+    let app = TestApp::with(|config| config.auth.signature.v1_reuse = Reuse::Once).await;
+    let alice = app.user("alice");
+    let proof = alice.proof();
+    let fields = [("api_key", &*proof[0].1), ("timestamp", &proof[1].1), ("signature", &proof[2].1)];
+    chunk_with_fields(&alice, &proof, &fields, "0-4/5", b"01234").await.expect(200);
+    app.stop().await;
+}

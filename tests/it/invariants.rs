@@ -131,6 +131,36 @@ async fn cancelling_in_the_middle_of_a_chunk_leaves_nothing_and_a_late_chunk_doe
     app.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelling_reaches_through_a_queue_of_stalled_chunks() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice");
+    let bytes = noise(6, 2_000_000);
+    let id = alice.chunk(None, Some((0, 999_999, 2_000_000)), &bytes[..1_000_000]).await.expect(200).id();
+    let stalled: Vec<_> = (0..4)
+        .map(|_| begin_chunk(&alice, Some(&id), (1_000_000, 1_999_999, 2_000_000), &bytes[1_000_000..], 500_000))
+        .collect();
+    until("a chunk is under way", async || (app.running().uploads().in_work() == 1).then_some(())).await;
+    let began = std::time::Instant::now();
+    alice.cancel(&id).await.expect(204);
+    assert!(began.elapsed() < Duration::from_secs(5), "took {:?}", began.elapsed());
+    drop(stalled);
+    until("all are let go", async || (app.running().uploads().in_work() == 0).then_some(())).await;
+    assert_eq!(app.stored(), []);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_refused_chunk_wrote_is_given_back() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice");
+    let bytes = noise(7, 3_000_000);
+    let id = alice.chunk(None, Some((0, 9, 3_000_000)), &bytes[..10]).await.expect(200).id();
+    alice.chunk(Some(&id), Some((10, 2_999_999, 3_000_000)), &bytes[10..2_000_000]).await.expect(400);
+    assert_eq!(app.stored().pop().expect("one file").1, 10);
+    app.stop().await;
+}
+
 #[tokio::test]
 async fn a_complete_upload_can_be_cancelled_too() {
     let app = TestApp::start().await;

@@ -74,6 +74,23 @@ impl Settings {
         Ok(())
     }
 
+    /// Whether questions can be sent to [`Settings::url`].
+    ///
+    /// # Errors
+    /// What it must be.
+    pub fn check_url(&self) -> Result<(), String> {
+        let plain = |reason: String| reason.trim_start_matches("identity.url ").to_owned();
+        self.endpoint().map(|_| ()).map_err(plain)
+    }
+
+    /// Whether the token is set, in itself or in its file, and can be sent.
+    ///
+    /// # Errors
+    /// One sentence that names the setting and what it must be.
+    pub fn check_token(&self) -> Result<(), String> {
+        self.secret().map(|_| ())
+    }
+
     /// Where questions are sent.
     pub(super) fn endpoint(&self) -> Result<Url, String> {
         let wrong = || "identity.url must look like https://identity.example or http://127.0.0.1:8081".to_owned();

@@ -261,7 +261,8 @@ impl Answer {
 }
 
 impl User {
-    fn flaw(&self) -> Option<&'static str> {
+    /// What keeps a service from accepting the user, if anything.
+    pub fn flaw(&self) -> Option<&'static str> {
         let texts = [&self.email, &self.display_name].into_iter().flatten().chain(self.groups.iter().flatten());
         if !is_name(&self.id) {
             Some("user.id must be 1 to 255 bytes of text")

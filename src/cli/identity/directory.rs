@@ -128,6 +128,9 @@ impl Users {
             display_name: written.display_name,
             groups: written.groups,
         };
+        if let Some(flaw) = profile.flaw() {
+            return Err(format!("user {:?}: {flaw}", profile.id));
+        }
         let limits = written.limits.map(|limits| Limits { max_file_bytes: limits.max_file_bytes });
         self.users.push(User { profile, disabled: written.disabled, limits });
         Ok(())

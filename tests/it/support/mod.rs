@@ -132,7 +132,7 @@ impl TestApp {
     pub(crate) async fn stop(mut self) {
         let running = self.running.take().expect("runs");
         let uploads = running.uploads().clone();
-        running.stop().await;
+        running.stop(std::future::pending()).await;
         assert_eq!(uploads.in_work(), 0, "an upload's lock is still held");
         if let Some(database) = self.database.take() {
             postgres::remove(&database).await;
