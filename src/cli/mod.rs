@@ -17,6 +17,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// Threads for work on files and digests at most. tokio would start 512, whose stacks and arenas cost more memory than
+/// hundreds of uploads; no disk and no processor is quicker for more than these.
+const BLOCKING_THREADS: usize = 64;
+
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(name = "chunkgate", version, about, max_term_width = 100)]
@@ -73,7 +77,9 @@ impl From<String> for Failure {
 pub fn main() -> ExitCode {
     // Prints help and wrong usage itself, and ends with 0 or 2.
     let cli = Cli::parse();
-    let ended = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build();
+    let ended = match runtime {
         Ok(runtime) => runtime.block_on(run(cli)),
         Err(error) => Err(Failure::Failed(format!("the runtime cannot start: {error}"))),
     };

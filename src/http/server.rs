@@ -35,8 +35,9 @@ use tower::ServiceExt as _;
 use crate::{http::Settings, worker::Tasks};
 
 /// Most a connection's read buffer grows to. hyper starts with 8 KiB and doubles while reads fill it, so an idle
-/// connection stays small; 256 KiB is where reading and writing bodies is cheapest. It bounds the unparsed head too.
-const READ_BUFFER: usize = 256 * 1024;
+/// connection stays small. 256 KiB would be a little cheaper for one body, and cost memory for hundreds: every one that
+/// is being received holds its buffer. It bounds the unparsed head too, so it is never below twice the largest allowed.
+const READ_BUFFER: usize = 64 * 1024;
 /// Header lines of one request, at most.
 const MAX_HEADERS: usize = 100;
 /// Requests at once on one HTTP/2 connection.
@@ -94,7 +95,7 @@ fn builder(settings: &Settings) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .header_read_timeout(settings.idle_timeout)
         .max_headers(MAX_HEADERS)
-        .max_buf_size(READ_BUFFER);
+        .max_buf_size(read_buffer(settings));
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -103,6 +104,12 @@ fn builder(settings: &Settings) -> Builder<TokioExecutor> {
         .initial_stream_window_size(H2_STREAM_WINDOW)
         .initial_connection_window_size(H2_CONNECTION_WINDOW);
     builder
+}
+
+/// A head must fit in, with its line ends.
+fn read_buffer(settings: &Settings) -> usize {
+    let max_head = usize::try_from(settings.max_head.as_u64()).unwrap_or(usize::MAX);
+    READ_BUFFER.max(max_head.saturating_mul(2))
 }
 
 struct Server {

@@ -12,7 +12,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use tokio::task::JoinHandle;
 
@@ -29,8 +29,11 @@ use crate::{
 /// How many bytes are gathered before they are written: with less, system calls cost more than the copy; with more,
 /// nothing is gained.
 const BATCH_BYTES: usize = 256 * 1024;
+/// Smaller frames are copied: a frame is a slice of its connection's read buffer and keeps the whole of it, so that the
+/// frames of slow clients would hold many times what the budget counts.
+const SMALL_FRAME: usize = 32 * 1024;
 /// Bytes gathered or being written in the whole process. When they are used up, batches get smaller, nobody waits.
-const BUDGET_BYTES: usize = 32 * 1024 * 1024;
+const BUDGET_BYTES: usize = 16 * 1024 * 1024;
 /// A long body of a streaming door is committed every so many bytes.
 const CHECKPOINT_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -178,13 +181,15 @@ impl Pump {
 /// Frames gathered for one write.
 struct Batch {
     frames: Vec<Bytes>,
+    /// Small frames after them.
+    small: BytesMut,
     bytes: usize,
     share: Share,
 }
 
 impl Batch {
     fn new(budget: &Budget) -> Self {
-        Self { frames: Vec::new(), bytes: 0, share: budget.share() }
+        Self { frames: Vec::new(), small: BytesMut::new(), bytes: 0, share: budget.share() }
     }
 
     /// Adds a frame; gives back the batch when it is time to write it.
@@ -194,11 +199,24 @@ impl Batch {
         }
         let fits = self.share.grow(frame.len());
         self.bytes += frame.len();
-        self.frames.push(frame);
+        if frame.len() < SMALL_FRAME {
+            self.small.extend_from_slice(&frame);
+        } else {
+            self.seal();
+            self.frames.push(frame);
+        }
         (!fits || self.bytes >= BATCH_BYTES).then(|| self.take())
     }
 
+    /// Puts the small frames behind the others.
+    fn seal(&mut self) {
+        if !self.small.is_empty() {
+            self.frames.push(std::mem::take(&mut self.small).freeze());
+        }
+    }
+
     fn take(&mut self) -> Self {
+        self.seal();
         let fresh = Self::new(&self.share.budget);
         std::mem::replace(self, fresh)
     }
