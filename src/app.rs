@@ -56,7 +56,7 @@ pub async fn start(
         tracing::warn!("auth.anonymous is on: whoever reaches this service may upload without credentials");
     }
     let readiness = readiness(&stores, content);
-    let state = http::AppState::new(gate, uploads.clone(), config.multipart);
+    let state = http::AppState::new(gate, uploads.clone(), config.multipart, &config.server);
     let router = http::router(state, readiness, pages, &config.server, &tasks);
 
     let workers = Arc::new(Workers::default());

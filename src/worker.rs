@@ -4,9 +4,10 @@
 //! go at its next safe point. A process that waits for [`Tasks::finished`] after the soft step loses nothing that was
 //! acknowledged, whatever the hard step cuts.
 
-use std::{collections::BTreeMap, future::Future, sync::Mutex, time::Duration};
+use std::{collections::BTreeMap, future::Future, panic::AssertUnwindSafe, sync::Mutex, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -123,7 +124,9 @@ impl Workers {
     /// Runs `worker` until the soft step of the shutdown.
     pub async fn run(&self, mut worker: impl Worker, clock: &dyn Clock, tasks: &Tasks) {
         while !tasks.is_winding_down() {
-            let outcome = worker.step().await;
+            // A step that panics is a failed step: the worker must not be gone without a word.
+            let outcome = AssertUnwindSafe(worker.step()).catch_unwind().await;
+            let outcome = outcome.unwrap_or_else(|_| Err("the step panicked".into()));
             if let Err(error) = &outcome {
                 tracing::warn!(worker.name = worker.name(), error, "worker step failed");
             }

@@ -8,11 +8,12 @@
 mod patterns;
 
 use std::{
+    collections::HashSet,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, IoSlice},
     os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -70,9 +71,18 @@ pub struct LocalStore {
     root: Arc<Path>,
     partial: String,
     completed: String,
+    folders: Arc<Folders>,
     durability: Durability,
     /// Held for the life of the store: the claim on the folder.
     _claim: File,
+}
+
+/// Makes folders, and knows which of them have durable names.
+#[derive(Debug)]
+struct Folders {
+    root: PathBuf,
+    durability: Durability,
+    known: Mutex<HashSet<PathBuf>>,
 }
 
 /// Where one upload lives: two paths below the root, fixed at creation so that a changed setting moves nothing.
@@ -94,8 +104,14 @@ impl LocalStore {
         let root = settings.path.clone();
         private_dirs().create(&root).map_err(|error| format!("cannot make the folder {}: {error}", root.display()))?;
         let root = root.canonicalize().map_err(|error| format!("cannot enter {}: {error}", root.display()))?;
+        let claim = claim(&root).await?;
+        let durability = settings.durability;
+        // The root's own name must survive, too.
+        sync_dir(root.parent().unwrap_or(&root), durability)
+            .map_err(|error| format!("cannot sync the folder above {}: {error}", root.display()))?;
         Ok(Self {
-            _claim: claim(&root).await?,
+            _claim: claim,
+            folders: Arc::new(Folders { root: root.clone(), durability, known: Mutex::default() }),
             root: root.into(),
             partial: settings.partial_path.clone(),
             completed: settings.completed_path.clone(),
@@ -132,10 +148,10 @@ impl ContentStore for LocalStore {
 
     async fn create(&self, placement: &Placement) -> Result<Box<dyn Writer>, ContentError> {
         let (path, _) = self.paths(placement)?;
-        let (root, durability) = (self.root.clone(), self.durability);
+        let (folders, durability) = (self.folders.clone(), self.durability);
         let file = blocking(format!("making {}", path.display()), move || {
-            let folder = path.parent().unwrap_or(&root);
-            make_dirs(&root, folder, durability)?;
+            let folder = path.parent().unwrap_or(&folders.root);
+            folders.make(folder)?;
             let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
             sync_dir(folder, durability)?;
             Ok(file)
@@ -145,9 +161,15 @@ impl ContentStore for LocalStore {
     }
 
     async fn append(&self, placement: &Placement, at: u64) -> Result<Box<dyn Writer>, ContentError> {
-        let (path, _) = self.paths(placement)?;
+        let (path, complete) = self.paths(placement)?;
         let file = blocking(format!("opening {}", path.display()), move || {
-            let file = OpenOptions::new().write(true).open(&path)?;
+            let file = match OpenOptions::new().write(true).open(&path) {
+                // Finished by a process that ended before it could record so: whole, and in its place.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && length_of(&complete) == Some(at) => {
+                    OpenOptions::new().write(true).open(&complete)
+                }
+                file => file,
+            }?;
             cut(&file, at)?;
             Ok(file)
         })
@@ -157,23 +179,24 @@ impl ContentStore for LocalStore {
 
     async fn finish(&self, placement: &Placement, size: u64) -> Result<(), ContentError> {
         let (partial, complete) = self.paths(placement)?;
-        let (root, durability) = (self.root.clone(), self.durability);
+        let (folders, durability) = (self.folders.clone(), self.durability);
         blocking(format!("finishing {}", complete.display()), move || {
-            let file = match OpenOptions::new().write(true).open(&partial) {
-                Ok(file) => file,
+            let folder = complete.parent().unwrap_or(&folders.root);
+            match OpenOptions::new().write(true).open(&partial) {
+                Ok(file) => {
+                    cut(&file, size)?;
+                    if durability == Durability::Disk {
+                        file.sync_data()?;
+                    }
+                    folders.make(folder)?;
+                    fs::rename(&partial, &complete)?;
+                }
                 // Moved before, by a process that ended before it could record so.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && complete.exists() => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound && length_of(&complete) == Some(size) => {}
                 Err(error) => return Err(error),
-            };
-            cut(&file, size)?;
-            if durability == Durability::Disk {
-                file.sync_data()?;
             }
-            let folder = complete.parent().unwrap_or(&root);
-            make_dirs(&root, folder, durability)?;
-            fs::rename(&partial, &complete)?;
             sync_dir(folder, durability)?;
-            sync_dir(partial.parent().unwrap_or(&root), durability)
+            sync_dir(partial.parent().unwrap_or(&folders.root), durability)
         })
         .await
     }
@@ -224,11 +247,11 @@ impl ContentStore for LocalStore {
     }
 
     async fn check(&self) -> Result<(), ContentError> {
-        let (root, durability) = (self.root.clone(), self.durability);
+        let folders = self.folders.clone();
         let (from, to) = (self.root.join(fixed_part(&self.partial)), self.root.join(fixed_part(&self.completed)));
         blocking("writing a probe".into(), move || {
-            make_dirs(&root, &from, durability)?;
-            make_dirs(&root, &to, durability)?;
+            folders.make(&from)?;
+            folders.make(&to)?;
             // Through both folders, because a mount between them would make every completion fail.
             let (probe, moved) = (from.join(".probe"), to.join(".probe"));
             let tried = OpenOptions::new()
@@ -334,15 +357,33 @@ fn private_dirs() -> DirBuilder {
     dirs
 }
 
-/// Makes `folder` and what is missing above it, up to `root`; each new name is made durable in its parent.
-fn make_dirs(root: &Path, folder: &Path, durability: Durability) -> io::Result<()> {
-    if folder == root || folder.is_dir() {
-        return Ok(());
+impl Folders {
+    /// Most folders remembered; beyond that they are synced once more, which only costs.
+    const MOST: usize = 10_000;
+
+    /// Makes `folder` and what is missing above it, up to the root, and each name durable in its parent: also the name of
+    /// a folder that somebody else has made and not yet synced.
+    fn make(&self, folder: &Path) -> io::Result<()> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if folder == self.root || (known().contains(folder) && folder.is_dir()) {
+            return Ok(());
+        }
+        let parent = folder.parent().unwrap_or(&self.root);
+        self.make(parent)?;
+        private_dirs().create(folder)?;
+        sync_dir(parent, self.durability)?;
+        let mut known = known();
+        if known.len() >= Self::MOST {
+            known.clear();
+        }
+        known.insert(folder.to_owned());
+        Ok(())
     }
-    let parent = folder.parent().unwrap_or(root);
-    make_dirs(root, parent, durability)?;
-    private_dirs().create(folder)?;
-    sync_dir(parent, durability)
+}
+
+/// Length of a plain file, if there is one.
+fn length_of(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|file| file.len())
 }
 
 /// Makes the names in a folder durable: a synced file is lost if its name is.

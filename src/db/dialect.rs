@@ -142,7 +142,9 @@ async fn make_file(path: &Path) -> std::io::Result<()> {
         tokio::fs::create_dir_all(parent).await?;
     }
     tokio::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path).await?;
-    Ok(())
+    // The file's name must survive a loss of power as its rows do.
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tokio::fs::File::open(folder).await?.sync_all().await
 }
 
 /// One transaction around all migrations: of two processes that start at once the second finds them done.

@@ -273,14 +273,16 @@ impl Default for Settings {
     }
 }
 
-/// The URL with its password hidden.
+/// The URL with its password hidden: beside the user, and in the query, where PostgreSQL's clients take one too.
 fn redact<S: serde::Serializer>(url: &secrecy::SecretString, to: S) -> Result<S::Ok, S::Error> {
     let url = url.expose_secret();
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme < at => {
-            let user = url[scheme + 3..at].split(':').next().unwrap_or_default();
-            to.collect_str(&format_args!("{}{user}:…{}", &url[..scheme + 3], &url[at..]))
+    let Some((scheme, rest)) = url.split_once("://") else { return to.serialize_str(url) };
+    let (place, query) = rest.split_once('?').map_or((rest, ""), |(place, _)| (place, "?…"));
+    match place.rsplit_once('@') {
+        Some((user, place)) => {
+            let user = user.split(':').next().unwrap_or_default();
+            to.collect_str(&format_args!("{scheme}://{user}:…@{place}{query}"))
         }
-        _ => to.serialize_str(url),
+        None => to.collect_str(&format_args!("{scheme}://{place}{query}")),
     }
 }

@@ -76,8 +76,9 @@ const CONTENT_GONE: &str = "
     UPDATE uploads SET placement = NULL, digest_algorithm = NULL, digest_state = NULL
     WHERE id = $1 AND state IN ('cancelled', 'expired')";
 
-const OUTLIVED: &str =
-    select!("WHERE (state = 'receiving' AND expires <= $1) OR (state = 'complete' AND ended < $2) LIMIT $3");
+const OUTLIVED: &str = select!(
+    "WHERE (state = 'receiving' AND expires <= $1) OR (state = 'complete' AND ended < $2) ORDER BY expires, id LIMIT $3"
+);
 
 const TO_COLLECT: &str =
     select!("WHERE state IN ('cancelled', 'expired') AND placement IS NOT NULL ORDER BY ended LIMIT $1");

@@ -297,6 +297,10 @@ fn plan(offset: u64, fixed: Option<u64>, claim: &Claim, max_bytes: Option<u64>) 
         (Some(fixed), Some(claimed)) if fixed != claimed => return Err(Refusal::WrongSize { size: fixed }),
         (fixed, claimed) => fixed.or(claimed),
     };
+    // A total that is named late cannot be less than what is already there.
+    if let Some(size) = size.filter(|size| *size < offset) {
+        return Err(Refusal::BeyondSize { size });
+    }
     let limit = max_bytes.unwrap_or(i64::MAX as u64);
     if size.is_some_and(|size| size > limit) {
         return Err(Refusal::TooLarge { max_bytes: limit });
@@ -383,6 +387,8 @@ mod tests {
         assert_eq!(ask(claim(10, 10, 99)), Err(Refusal::WrongSize { size: 25 }));
         assert_eq!(ask(claim(10, 16, 25)), Err(Refusal::BeyondSize { size: 25 }));
         assert_eq!(ask(Claim { at: At::Tail, length: None, size: None, last: false }), Ok(15));
+        let late = receiving(10, None).may_append(&claim(10, 0, 9), None, now);
+        assert_eq!(late, Err(Refusal::BeyondSize { size: 9 }));
     }
 
     #[test]

@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AppState,
-    extract::presented,
     headers::{
         disposition::attachment,
         ranges::{Wanted, wanted},
@@ -99,7 +98,7 @@ impl FromRequestParts<AppState> for Admitted {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Response> {
-        app.gate.admit(&presented(parts, Vec::new())).await.map(Self).map_err(|error| {
+        app.gate.admit(&app.presented(parts, Vec::new())).await.map(Self).map_err(|error| {
             let mut response = Problem::from(error).into_response();
             if response.status() == StatusCode::UNAUTHORIZED {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, app.challenge.clone());

@@ -76,14 +76,6 @@ pub fn incoming(body: Body) -> uploads::Body {
     body.into_data_stream().map(|frame| frame.map_err(|error| verdict(&error))).boxed()
 }
 
-/// The whole of a small body.
-///
-/// # Errors
-/// What the body fails with; [`BodyError::Malformed`] beyond `max` bytes.
-pub async fn read_all(body: Body, max: usize) -> Result<Bytes, BodyError> {
-    super::form::gather(incoming(body), max).await
-}
-
 /// A guarded body says itself what went wrong; everything else is the transport's.
 fn verdict(error: &axum::Error) -> BodyError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
@@ -308,11 +300,5 @@ mod tests {
         assert!(feed.is_closed());
         tasks.wind_down();
         tasks.finished().await;
-    }
-
-    #[tokio::test]
-    async fn small_bodies_whole() {
-        assert_eq!(read_all(Body::from("12345"), 5).await, Ok(Bytes::from("12345")));
-        assert!(matches!(read_all(Body::from("123456"), 5).await, Err(BodyError::Malformed(_))));
     }
 }

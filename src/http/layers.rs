@@ -8,7 +8,7 @@
 //! 5. **sound head**: its size and its one authority, before any door parses a header;
 //! 6. **guarded body**: last, for it replaces the body that the doors read; everything above answers without reading.
 //!
-//! CORS goes around all of this, so that errors carry its headers. No limit on time or length of a request: uploads are
+//! No limit on time or length of a request: uploads are
 //! long; their pace is the guard's business, their length the core's.
 
 use std::{any::Any, time::Duration};
@@ -39,10 +39,13 @@ use crate::{
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Headers that carry credentials, under every name that the gate reads.
-const SENSITIVE: [HeaderName; 7] = [
+const SENSITIVE: [HeaderName; 10] = [
     header::AUTHORIZATION,
     header::COOKIE,
+    HeaderName::from_static("api-key"),
     HeaderName::from_static("api_key"),
+    HeaderName::from_static("x_api_key"),
+    HeaderName::from_static("x_signature"),
     HeaderName::from_static("signature"),
     HeaderName::from_static("upload-token"),
     HeaderName::from_static("x-api-key"),

@@ -19,10 +19,17 @@ pub mod site;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, http::HeaderValue};
+use axum::{
+    Router,
+    http::{HeaderValue, request::Parts},
+};
 use bytesize::ByteSize;
 
-use crate::{auth::Gate, uploads::Uploads, worker::Tasks};
+use crate::{
+    auth::{Gate, Presented},
+    uploads::Uploads,
+    worker::Tasks,
+};
 
 /// What the doors need. Cheap to clone.
 #[derive(Clone)]
@@ -32,13 +39,26 @@ pub struct AppState {
     multipart: Arc<multipart::Settings>,
     /// Value of `WWW-Authenticate`.
     challenge: HeaderValue,
+    /// The authority under which clients reach the service, if it is set.
+    authority: Option<Arc<str>>,
 }
 
 impl AppState {
     /// The doors' state over these services.
-    pub fn new(gate: Gate, uploads: Uploads, multipart: multipart::Settings) -> Self {
+    pub fn new(gate: Gate, uploads: Uploads, multipart: multipart::Settings, settings: &Settings) -> Self {
         let challenge = HeaderValue::try_from(gate.challenge()).unwrap_or(HeaderValue::from_static(problem::CHALLENGE));
-        Self { gate: Arc::new(gate), uploads, multipart: Arc::new(multipart), challenge }
+        let authority = settings.public_url.as_deref().and_then(|url| url.split_once("://"));
+        let authority = authority.map(|(_, authority)| authority.into());
+        Self { gate: Arc::new(gate), uploads, multipart: Arc::new(multipart), challenge, authority }
+    }
+
+    /// What a request presents. Behind a proxy that changes `Host`, the authority is the one that clients know.
+    fn presented(&self, parts: &Parts, form: Vec<(String, String)>) -> Presented {
+        let mut presented = extract::presented(parts, form);
+        if let Some(authority) = &self.authority {
+            presented.request.host = Some(authority.to_string());
+        }
+        presented
     }
 }
 
@@ -60,7 +80,8 @@ pub fn router(
 pub struct Settings {
     /// Where to listen; port 0 takes any free port.
     pub listen: SocketAddr,
-    /// Scheme and authority under which clients reach the service, for absolute URLs; absent: those of the request.
+    /// Scheme and authority under which clients reach the service; absent: those of the request. The identity server is
+    /// told this authority, whatever a proxy makes of `Host`.
     pub public_url: Option<String>,
     /// How long a client may send nothing in the middle of a head or a body.
     #[serde(with = "crate::domain::units::duration")]

@@ -20,7 +20,6 @@ use serde::{Deserialize, Serialize};
 use super::{
     AppState,
     body::incoming,
-    extract::presented,
     form::{self, FilePart, Form, FormError, Prefix},
     headers::{
         dates::iso_millis,
@@ -153,7 +152,7 @@ async fn chunk(app: &AppState, request: Request) -> Result<Upload, Wire> {
         Some(form) => form.prefix(&settings.field_name).await?,
         None => Prefix { fields: Vec::new(), file: None },
     };
-    let whole = presented(&parts, fields.clone());
+    let whole = app.presented(&parts, fields.clone());
     let principal = match early {
         // Judged once; what the form adds may repeat it and must not contradict it.
         Some(principal) => app.gate.presents(&whole).map(|_| principal)?,
@@ -181,7 +180,7 @@ async fn complete(State(app): State<AppState>, request: Request) -> Response {
 async fn finish(app: &AppState, request: Request) -> Result<Upload, Wire> {
     let (parts, body) = request.into_parts();
     let fields = form::small(Some(content_type(&parts.headers)), incoming(body)).await?;
-    let principal = app.gate.admit(&presented(&parts, fields.clone())).await?;
+    let principal = app.gate.admit(&app.presented(&parts, fields.clone())).await?;
     let (id, md5) = (value(&fields, "upload_id")?, value(&fields, "md5")?);
     let expected = match (id, md5, app.multipart.require_md5) {
         (Some(_), Some(md5), true) => Some(expected_md5(md5)),
@@ -208,7 +207,7 @@ async fn not_allowed() -> Response {
 
 /// The principal, if the head alone presents credentials; `None` if they may still come as form fields.
 async fn admit_by_head(app: &AppState, parts: &Parts) -> Result<Option<Principal>, Wire> {
-    let head = presented(parts, Vec::new());
+    let head = app.presented(parts, Vec::new());
     match app.gate.presents(&head)? {
         true => Ok(Some(app.gate.admit(&head).await?)),
         false => Ok(None),

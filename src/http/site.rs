@@ -15,16 +15,26 @@ use futures_util::{
     future::{BoxFuture, join_all},
 };
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
 
 /// How long one probe may take.
 const PROBE_TIME: Duration = Duration::from_secs(2);
 
 type Probe = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
+/// For how long an answer is repeated. Anybody may ask, and the probes write.
+const FRESH_TIME: Duration = Duration::from_secs(1);
+
 /// What must work before requests are welcome: probes by name.
 #[derive(Default)]
-pub struct Readiness(Vec<(&'static str, Probe)>);
+pub struct Readiness {
+    probes: Vec<(&'static str, Probe)>,
+    /// When was asked last, and what failed then. Whoever asks meanwhile waits for that answer.
+    last: Mutex<Option<(Instant, Vec<&'static str>)>>,
+}
 
 impl Readiness {
     /// Ready without conditions.
@@ -38,13 +48,25 @@ impl Readiness {
     where
         F: Future<Output = Result<(), String>> + Send + 'static,
     {
-        self.0.push((name, Box::new(move || probe().boxed())));
+        self.probes.push((name, Box::new(move || probe().boxed())));
         self
     }
 
-    /// The names of the probes that fail.
+    /// The names of the probes that fail, or failed a moment ago.
     async fn failing(&self) -> Vec<&'static str> {
-        let asked = self.0.iter().map(async |(name, probe)| {
+        let mut last = self.last.lock().await;
+        if let Some((asked, failing)) = &*last
+            && asked.elapsed() < FRESH_TIME
+        {
+            return failing.clone();
+        }
+        let failing = self.ask().await;
+        *last = Some((Instant::now(), failing.clone()));
+        failing
+    }
+
+    async fn ask(&self) -> Vec<&'static str> {
+        let asked = self.probes.iter().map(async |(name, probe)| {
             let failure = match timeout(PROBE_TIME, probe()).await {
                 Ok(Ok(())) => return None,
                 Ok(Err(failure)) => failure,
@@ -111,5 +133,23 @@ mod tests {
         assert_eq!(body, r#"{"failing":["database","storage"],"status":"unavailable"}"#);
         assert_eq!(asked(readiness(), "/healthz").await, (StatusCode::OK, r#"{"status":"ok"}"#.to_owned()));
         assert_eq!(asked(Readiness::new(), "/readyz").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_of_askers_probes_once() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let probed = Arc::new(AtomicUsize::new(0));
+        let readiness = Readiness::new().probe("storage", {
+            let probed = probed.clone();
+            move || {
+                probed.fetch_add(1, Ordering::SeqCst);
+                async { Ok(()) }
+            }
+        });
+        join_all((0..100).map(|_| readiness.failing())).await;
+        assert_eq!(probed.load(Ordering::SeqCst), 1);
+        tokio::time::advance(FRESH_TIME).await;
+        readiness.failing().await;
+        assert_eq!(probed.load(Ordering::SeqCst), 2);
     }
 }

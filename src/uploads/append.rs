@@ -1,6 +1,6 @@
 //! Create and append: from one command to one committed chunk.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Append, Body, Contention, ExpiresFrom, Keep, New, Target, UploadError, Uploads,
@@ -207,7 +207,7 @@ impl Uploads {
         match self.parts.db.insert(upload, birth.binding).await {
             Err(StoreError::Conflict) => Err(UploadError::Replayed),
             Err(error) => {
-                birth.unsure = true;
+                birth.unsure = !matches!(error, StoreError::Full);
                 Err(error.into())
             }
             Ok(()) => Ok(()),
@@ -233,12 +233,33 @@ impl Uploads {
         };
         let digest = received.digest.as_ref().map(keep_digest);
         let advance = Advance { from: upload.offset, to, size, digest: digest.clone(), expires, now };
-        if !self.parts.db.advance(upload.id, &advance).await? {
-            return Err(self.lost_race(upload).await?);
-        }
+        self.advance(upload, &advance).await?;
         (upload.offset, upload.size, upload.digest) = (to, size, digest);
         (upload.expires, upload.updated) = (expires, now);
         Ok(())
+    }
+
+    /// One compare-and-set, tried again where the database did not say how it ended (a broken connection). The lock is
+    /// held meanwhile, and whichever try succeeds makes the others fail, so that none can take effect after the lock is
+    /// gone and a later chunk has begun.
+    async fn advance(&self, upload: &Upload, advance: &Advance) -> Result<(), UploadError> {
+        let mut unsure = None;
+        for pause in [0, 100, 500, 2000] {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            match self.parts.db.advance(upload.id, advance).await {
+                Ok(true) => return Ok(()),
+                Ok(false) if unsure.is_some() && self.stands_at(upload, advance.to).await? => return Ok(()),
+                Ok(false) => return Err(self.lost_race(upload).await?),
+                Err(error @ StoreError::Unavailable(_)) => unsure = Some(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(unsure.map_or(UploadError::Busy, UploadError::from))
+    }
+
+    async fn stands_at(&self, upload: &Upload, offset: u64) -> Result<bool, UploadError> {
+        let stands = self.parts.db.find(upload.id, upload.owner()).await?;
+        Ok(stands.is_some_and(|stands| stands.state == State::Receiving && stands.offset == offset))
     }
 
     /// Why a compare-and-set found the row elsewhere.

@@ -24,7 +24,7 @@ macro_rules! contract {
 
             contract!(@ what_is_written_is_read growing_is_cut_where_it_is_told writing_again_is_harmless
                 a_content_that_is_too_short_is_missing finishing_twice_is_once deleting_twice_is_once
-                unfinished_contents_are_found the_probe_leaves_nothing);
+                a_finished_content_takes_the_empty_chunk_that_changes_nothing unfinished_contents_are_found the_probe_leaves_nothing);
         }
     };
     (@ $($duty:ident)*) => {
@@ -108,6 +108,15 @@ async fn a_content_that_is_too_short_is_missing(store: &dyn ContentStore) {
 async fn finishing_twice_is_once(store: &dyn ContentStore) {
     let placement = made(store, &["01234"]).await;
     store.finish(&placement, 5).await.expect("finished");
+    store.finish(&placement, 5).await.expect("finished before");
+    assert_eq!(read(store, &placement, 0, 100).await, "01234");
+}
+
+async fn a_finished_content_takes_the_empty_chunk_that_changes_nothing(store: &dyn ContentStore) {
+    let placement = made(store, &["01234"]).await;
+    store.finish(&placement, 5).await.expect("finished, and nobody recorded it");
+    store.append(&placement, 5).await.expect("opens");
+    assert!(matches!(store.append(&placement, 4).await.err(), Some(ContentError::Missing(_))));
     store.finish(&placement, 5).await.expect("finished before");
     assert_eq!(read(store, &placement, 0, 100).await, "01234");
 }

@@ -343,6 +343,52 @@ async fn files_that_no_upload_knows_are_collected_at_the_start() {
     app.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_removed_holds_up_nothing_else() {
+    let app = TestApp::with(|config| {
+        config.uploads.expires_after = Duration::from_secs(100);
+        config.uploads.tombstones = Duration::ZERO;
+    })
+    .await;
+    let alice = app.user("alice");
+    let stuck = alice.chunk(None, Some((0, 4, 10)), b"01234").await.expect(200).id();
+    let (file, _) = app.stored().pop().expect("one file");
+    std::fs::remove_file(&file).expect("removed");
+    std::fs::create_dir(&file).expect("something that is no file");
+    let other = alice.chunk(None, Some((0, 4, 10)), b"01234").await.expect(200).id();
+    app.clock.advance(Duration::from_secs(101));
+    until("the other one is forgotten", async || {
+        app.running().workers().nudge();
+        app.clock.advance(Duration::from_secs(1));
+        (alice.get(&format!("/api/v1/uploads/{other}")).await.status == 404).then_some(())
+    })
+    .await;
+    alice.get(&format!("/api/v1/uploads/{stuck}")).await.expect(410);
+    let failure = app.running().workers().report()["reaper"].last_error.clone();
+    assert!(failure.is_some_and(|(_, failure)| failure.contains("removing")), "it is told");
+    std::fs::remove_dir(&file).expect("mended");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_crash_between_moving_the_file_and_recording_it_is_survived() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice");
+    let id = alice.chunk(None, Some((0, 4, 5)), b"01234").await.expect(200).id();
+    let other = alice.chunk(None, Some((0, 4, 5)), b"01234").await.expect(200).id();
+    alice.complete(&other, &md5(b"01234")).await.expect(200);
+    let stored = app.stored();
+    let partial = &stored.iter().find(|(path, _)| path.extension().is_some()).expect("growing").0;
+    let complete = &stored.iter().find(|(path, _)| path.extension().is_none()).expect("complete").0;
+    let dashed = partial.file_stem().expect("a name");
+    std::fs::rename(partial, complete.with_file_name(dashed)).expect("as the first half of a completion");
+
+    alice.chunk(Some(&id), Some((5, 4, 5)), b"").await.expect(200);
+    alice.complete(&id, &md5(b"01234")).await.expect(200);
+    assert_eq!(alice.get(&format!("/api/v1/uploads/{id}/content")).await.expect(200).text, "01234");
+    app.stop().await;
+}
+
 #[tokio::test]
 async fn names_from_clients_are_for_display_only() {
     let app = TestApp::start().await;

@@ -12,6 +12,7 @@ mod golden;
 mod identity;
 mod invariants;
 mod model;
+mod native;
 mod proofs;
 mod support;
 mod wire;

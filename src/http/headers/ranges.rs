@@ -29,11 +29,6 @@ impl ContentRange {
     pub fn length(&self) -> u64 {
         self.end - self.start
     }
-
-    /// Whether the chunk reaches the end of the file.
-    pub fn is_last(&self) -> bool {
-        self.end == self.total
-    }
 }
 
 /// The grammar of django-chunked-upload, `^bytes (\d+)-(\d+)/(\d+)$`: no other unit, no `*`, no blanks.
