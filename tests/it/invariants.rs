@@ -364,8 +364,12 @@ async fn a_file_that_cannot_be_removed_holds_up_nothing_else() {
     })
     .await;
     alice.get(&format!("/api/v1/uploads/{stuck}")).await.expect(410);
-    let failure = app.running().workers().report()["reaper"].last_error.clone();
-    assert!(failure.is_some_and(|(_, failure)| failure.contains("removing")), "it is told");
+    until("it is told", async || {
+        app.running().workers().nudge();
+        let failure = app.running().workers().report()["reaper"].last_error.clone();
+        failure.filter(|(_, failure)| failure.contains("removing"))
+    })
+    .await;
     std::fs::remove_dir(&file).expect("mended");
     app.stop().await;
 }
