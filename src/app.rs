@@ -43,6 +43,7 @@ pub async fn start(
     pages: Router,
 ) -> Result<Running, String> {
     let address = listener.local_addr().map_err(|error| format!("the listener has no address: {error}"))?;
+    let cors = http::cors::Cors::new(&config.cors)?;
     let tasks = Tasks::new();
     let durability = config.storage.local.durability;
     let stores = db::connect(&config.database, durability).await.map_err(|error| error.to_string())?;
@@ -55,9 +56,12 @@ pub async fn start(
     if config.auth.anonymous {
         tracing::warn!("auth.anonymous is on: whoever reaches this service may upload without credentials");
     }
+    for origin in config.cors.insecure() {
+        tracing::warn!(origin, "cors.allowed_origins lists plain http: whoever is on the way can act as that page");
+    }
     let readiness = readiness(&stores, content);
     let state = http::AppState::new(gate, uploads.clone(), config.multipart, &config.server);
-    let router = http::router(state, readiness, pages, &config.server, &tasks);
+    let router = http::router(state, readiness, pages, &config.server, cors, &tasks);
 
     let workers = Arc::new(Workers::default());
     spawn_workers(&workers, &uploads, &stores, clock, &tasks);

@@ -36,6 +36,8 @@ pub struct Config {
     pub auth: auth::Settings,
     /// The identity server.
     pub identity: auth::identity::Settings,
+    /// Pages of other origins.
+    pub cors: http::cors::Settings,
     /// The multipart door.
     pub multipart: http::multipart::Settings,
     /// The log.

@@ -35,6 +35,7 @@ pub(super) fn check(config: &Config) -> Findings {
     uploads(config, &mut found);
     gate(config, &mut found);
     identity(config, &mut found);
+    found.extend(config.cors.check());
     multipart(config, &mut found);
     log(config, &mut found);
     found

@@ -10,13 +10,12 @@ use super::Config;
 /// Keys that hold secrets; each may be given as `KEY_file` instead.
 pub(super) const SECRETS: [&str; 2] = ["database.url", "identity.token"];
 
-/// Sections and keys of planned features. Refused rather than ignored: who sets `cors.allowed_origins` relies on it.
-const PLANNED: [&str; 16] = [
+/// Sections and keys of planned features. Refused rather than ignored: who sets `server.tls` relies on it.
+const PLANNED: [&str; 15] = [
     "admin",
     "auth.api_key",
     "auth.basic",
     "auth.tokens",
-    "cors",
     "hooks",
     "metrics",
     "raw",

@@ -1,12 +1,14 @@
 //! What happens to every request before a door sees it, and to every answer after: the order, stated once.
 //!
 //! From the outside in:
-//! 1. **request id**: first, so that everything below, a panic too, answers and logs under it;
-//! 2. **sensitive headers**: marked before anything may print a request;
-//! 3. **span**: under the id; sees the final status, so it is around whatever makes one;
-//! 4. **panic → 500**: inside the span, so that the panic is logged in it and the connection lives on;
-//! 5. **sound head**: its size and its one authority, before any door parses a header;
-//! 6. **guarded body**: last, for it replaces the body that the doors read; everything above answers without reading.
+//! 1. **cross-domain**: around everything, so that a page of a listed origin can read every answer, whoever made it; a
+//!    preflight ends here, unlogged, for browsers send many and they say nothing;
+//! 2. **request id**: so early that everything below, a panic too, answers and logs under it;
+//! 3. **sensitive headers**: marked before anything may print a request;
+//! 4. **span**: under the id; sees the final status, so it is around whatever makes one;
+//! 5. **panic → 500**: inside the span, so that the panic is logged in it and the connection lives on;
+//! 6. **sound head**: its size and its one authority, before any door parses a header;
+//! 7. **guarded body**: last, for it replaces the body that the doors read; everything above answers without reading.
 //!
 //! No limit on time or length of a request: uploads are
 //! long; their pace is the guard's business, their length the core's.
@@ -30,6 +32,7 @@ use crate::{
     http::{
         Settings,
         body::{Guard, guard},
+        cors::{Cors, cors},
         problem::{Code, Problem, with_request_id},
     },
     worker::Tasks,
@@ -53,7 +56,7 @@ const SENSITIVE: [HeaderName; 10] = [
 ];
 
 /// `router` with all layers, and with problems for unknown routes and wrong methods.
-pub fn wrap(router: Router, settings: &Settings, tasks: &Tasks) -> Router {
+pub fn wrap(router: Router, settings: &Settings, origins: Cors, tasks: &Tasks) -> Router {
     let max_head = usize::try_from(settings.max_head.as_u64()).unwrap_or(usize::MAX);
     // A layer is around those that were added before it: read this from below.
     router
@@ -71,6 +74,7 @@ pub fn wrap(router: Router, settings: &Settings, tasks: &Tasks) -> Router {
         )
         .layer(SetSensitiveRequestHeadersLayer::new(SENSITIVE))
         .layer(from_fn(name_request))
+        .layer(from_fn_with_state(origins, cors))
 }
 
 /// Gives the request an id: the client's own if it is short and harmless, else a new one (UUID version 7, so that ids

@@ -7,6 +7,7 @@ pub mod api;
 pub mod body;
 #[cfg(test)]
 mod catalogue;
+pub mod cors;
 pub mod extract;
 pub mod form;
 pub mod headers;
@@ -68,10 +69,11 @@ pub fn router(
     readiness: site::Readiness,
     pages: Router,
     settings: &Settings,
+    cors: cors::Cors,
     tasks: &Tasks,
 ) -> Router {
     let doors = multipart::routes(&state.multipart).merge(api::routes()).with_state(state);
-    layers::wrap(doors.merge(site::routes(readiness)).merge(pages), settings, tasks)
+    layers::wrap(doors.merge(site::routes(readiness)).merge(pages), settings, cors, tasks)
 }
 
 /// Section `server` of the configuration.

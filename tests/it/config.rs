@@ -152,7 +152,7 @@ fn the_environment_can_name_the_file() {
 #[test]
 fn all_problems_are_told_with_their_places() {
     let found = problems(with(
-        "[server]\nlistn = '127.0.0.1:1'\nidle_timeout = 30\nmax_head = '1KiB'\n\n[cors]\nallowed_origins = ['*']\n\
+        "[server]\nlistn = '127.0.0.1:1'\nidle_timeout = 30\nmax_head = '1KiB'\n\n[webhooks]\nurl = 'https://x'\n\
          \n[uplods]\nexpires_after = '1h'\n\n[auth]\nmethods = ['signature', 'basic']\n\n[storage]\nkind = 's3'\n",
         &[
             ("CHUNKGATE_SERVER__PUBLIC_ULR", "https://x"),
@@ -163,7 +163,7 @@ fn all_problems_are_told_with_their_places() {
     let expected = [
         "2:1 server.listn: unknown key; did you mean server.listen?",
         "3:1 server.idle_timeout: invalid type: integer `30`, expected a string",
-        "6:2 cors: is not available in this version",
+        "6:2 webhooks: is not available in this version",
         "9:2 uplods: unknown key; did you mean uploads?",
         "13:1 auth.methods: `basic` is not available in this version",
         "16:1 storage.kind: `s3` is not available in this version",
@@ -237,6 +237,12 @@ fn each_wrong_value_is_told() {
         ("multipart.content_range_header", "'Content Range'"),
         ("multipart.content_range_header", "'Content-Length'"),
         ("multipart.content_type", "'json'"),
+        ("cors.allowed_origins", "['*']"),
+        ("cors.allowed_origins", "'https://example.org/'"),
+        ("cors.allowed_methods", "['get']"),
+        ("cors.expose_headers", "'*'"),
+        ("cors.allow_credentials", "'perhaps'"),
+        ("cors.max_age", "'2days'"),
         ("log.level", "'inof'"),
         ("log.format", "'xml'"),
         ("tus.prefix", "'/files'"),

@@ -5,6 +5,7 @@
 mod cli;
 mod config;
 mod content;
+mod cors;
 mod db;
 mod floors;
 mod gate;

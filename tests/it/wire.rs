@@ -10,7 +10,7 @@ use axum::{
 use bytesize::ByteSize;
 use chunkgate::{
     domain::upload::Refusal,
-    http::{Settings, body, layers, problem::Problem, server},
+    http::{Settings, body, cors, layers, problem::Problem, server},
     worker::Tasks,
 };
 use futures_util::StreamExt as _;
@@ -38,7 +38,8 @@ impl Service {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (tasks, gate, reached) = (Tasks::new(), Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let router = layers::wrap(doors(&gate, &reached), &settings, &tasks);
+        let origins = cors::Cors::new(&cors::Settings::default()).expect("defaults are valid");
+        let router = layers::wrap(doors(&gate, &reached), &settings, origins, &tasks);
         let serving = tasks.clone();
         tasks.spawn(async move { server::serve(listener, router, &settings, &serving).await });
         Self { address, tasks, gate, reached }

@@ -101,18 +101,27 @@ impl TestApp {
         config.identity.url = identity;
         config.identity.token = TOKEN.into();
         change(&mut config);
-        Self::launch(config, folder, clock, users, database).await
+        Self::launch(config, axum::Router::new(), folder, clock, users, database).await
+    }
+
+    /// Starts again with pages beside the service's own routes.
+    pub(crate) async fn restart_with_pages(mut self, pages: axum::Router) -> Self {
+        let (config, folder) = (self.config.clone(), self.folder.clone());
+        let (clock, users, database) = (self.clock.clone(), self.users.clone(), self.database.take());
+        self.stop().await;
+        Self::launch(config, pages, folder, clock, users, database).await
     }
 
     async fn launch(
         config: Config,
+        pages: axum::Router,
         folder: Arc<tempfile::TempDir>,
         clock: Arc<ManualClock>,
         users: std::path::PathBuf,
         database: Option<String>,
     ) -> Self {
         let listener = TcpListener::bind(config.server.listen).await.expect("a free port");
-        let running = app::start(config.clone(), listener, clock.clone(), axum::Router::new()).await.expect("starts");
+        let running = app::start(config.clone(), listener, clock.clone(), pages).await.expect("starts");
         let base = format!("http://{}", running.address());
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         Self { base, clock, config, users, folder, running: Some(running), client, database }
@@ -125,7 +134,7 @@ impl TestApp {
         let (folder, clock, users) = (self.folder.clone(), self.clock.clone(), self.users.clone());
         let database = self.database.take();
         self.stop().await;
-        Self::launch(config, folder, clock, users, database).await
+        Self::launch(config, axum::Router::new(), folder, clock, users, database).await
     }
 
     /// Stops, and asserts that nothing is left in work.
