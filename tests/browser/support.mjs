@@ -44,10 +44,13 @@ export class Demo {
   #folder = temporary("demo");
   #address = "127.0.0.1:0";
   #process = null;
+  #more = [];
   #end = () => this.#process?.kill("SIGKILL");
 
-  static async start() {
+  /** `more` are further arguments. */
+  static async start(more = []) {
     const demo = new Demo();
+    demo.#more = more;
     leftovers.add(demo.#end);
     await demo.start();
     return demo;
@@ -63,7 +66,7 @@ export class Demo {
     assert.ok(existsSync(binary), `${binary} is not there: run cargo build, or set CHUNKGATE_BIN`);
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("CHUNKGATE_")));
     const data = path.join(this.#folder, "data");
-    const args = ["demo", "--listen", this.#address, "--identity-listen", "127.0.0.1:0", "--data", data];
+    const args = ["demo", "--listen", this.#address, "--identity-listen", "127.0.0.1:0", "--data", data, ...this.#more];
     const child = spawn(binary, args, { cwd: this.#folder, env, stdio: ["ignore", "pipe", "pipe"] });
     this.#process = child;
     let said = "";
@@ -127,7 +130,7 @@ export class Demo {
 }
 
 /** Credentials as a site's backend makes them: the page never sees the secret. */
-function signed() {
+export function signed() {
   const timestamp = String(Math.floor(Date.now() / 1000));
   const signature = createHmac("sha256", USER.secret).update(timestamp).digest("hex");
   return { "X-Api-Key": USER.key, "X-Timestamp": timestamp, "X-Signature": signature };
