@@ -315,8 +315,8 @@ fn each_setting_falls_back_alone() {
     }
 }
 
-#[tokio::test]
-async fn what_cannot_be_kept_refuses_the_start() {
+#[test]
+fn what_cannot_be_kept_refuses_the_start() {
     for (text, key) in [
         ("allowed_origins = ['*']", "allowed_origins"),
         ("allowed_origins = '*'", "allowed_origins"),
