@@ -40,6 +40,8 @@ pub struct Config {
     pub cors: http::cors::Settings,
     /// The multipart door.
     pub multipart: http::multipart::Settings,
+    /// The raw door.
+    pub raw: http::raw::Settings,
     /// The log.
     pub log: telemetry::Settings,
 }

@@ -37,6 +37,7 @@ pub(super) fn check(config: &Config) -> Findings {
     identity(config, &mut found);
     found.extend(config.cors.check());
     multipart(config, &mut found);
+    raw(config, &mut found);
     log(config, &mut found);
     found
 }
@@ -142,6 +143,16 @@ fn multipart(config: &Config, found: &mut Findings) {
     }
     if !is_content_type(&multipart.content_type) {
         found.push(("multipart.content_type", "must be a content type such as application/json".into()));
+    }
+}
+
+fn raw(config: &Config, found: &mut Findings) {
+    if let Err(reason) = prefix(&config.raw.prefix) {
+        found.push(("raw.prefix", reason));
+    }
+    let (taken, route) = (&config.multipart.prefix, format!("{}/upload", config.raw.prefix));
+    if *taken == route || format!("{taken}_complete") == route {
+        found.push(("multipart.prefix", format!("{route} is a route of the raw door, see raw.prefix")));
     }
 }
 

@@ -11,14 +11,13 @@ use super::Config;
 pub(super) const SECRETS: [&str; 2] = ["database.url", "identity.token"];
 
 /// Sections and keys of planned features. Refused rather than ignored: who sets `server.tls` relies on it.
-const PLANNED: [&str; 15] = [
+const PLANNED: [&str; 14] = [
     "admin",
     "auth.api_key",
     "auth.basic",
     "auth.tokens",
     "hooks",
     "metrics",
-    "raw",
     "rufh",
     "server.trusted_proxies",
     "server.tls",

@@ -90,6 +90,16 @@ pub trait Uploads: Send + Sync + 'static {
     /// The uploads of `owner`, newest first.
     async fn list(&self, owner: Owner, page: &Page) -> Result<Vec<Upload>, StoreError>;
 
+    /// At most `limit` uploads of `owner` with this display name and, if it is given, this size: those marked as
+    /// receiving before the others, and newest first among either.
+    async fn named(
+        &self,
+        owner: Owner,
+        filename: &str,
+        size: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Upload>, StoreError>;
+
     /// Moves the offset, and everything that belongs to it, if the upload is receiving and stands where `advance` says.
     /// A length that was fixed meanwhile is part of where it stands. `false`: it does not, and nothing changed.
     async fn advance(&self, id: UploadId, advance: &Advance) -> Result<bool, StoreError>;
@@ -163,6 +173,8 @@ pub struct Advance {
     pub from: u64,
     /// Where it stands afterwards.
     pub to: u64,
+    /// Where the chunk began that this is a part of.
+    pub tail_start: u64,
     /// Total length as known from now on.
     pub size: Option<u64>,
     /// Digest state over the first `to` bytes.

@@ -29,7 +29,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, owner, filename, content_type, state, offset_bytes, size_bytes, digest_algorithm, ",
-            "digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended FROM uploads ",
+            "digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start FROM uploads ",
             $rest
         )
     };
@@ -37,8 +37,8 @@ macro_rules! select {
 
 const INSERT: &str = "
     INSERT INTO uploads (id, owner, filename, content_type, state, offset_bytes, size_bytes, digest_algorithm,
-        digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+        digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
 
 // Two exclusive bindings of a proof meet in the primary key, an exclusive and a shared one in this condition.
 const BIND: &str = "
@@ -56,9 +56,15 @@ const LIST: &str = select!(
      ORDER BY created DESC, id DESC LIMIT $6"
 );
 
+const NAMED: &str = select!(
+    "WHERE owner = $1 AND filename = $2 AND ($3 < 0 OR size_bytes = $3)
+     ORDER BY CASE WHEN state = 'receiving' THEN 0 ELSE 1 END, created DESC, id DESC LIMIT $4"
+);
+
 const ADVANCE: &str = "
     UPDATE uploads
-    SET offset_bytes = $3, size_bytes = $4, digest_algorithm = $5, digest_state = $6, expires = $7, updated = $8
+    SET offset_bytes = $3, size_bytes = $4, digest_algorithm = $5, digest_state = $6, expires = $7, updated = $8,
+        tail_start = $9
     WHERE id = $1 AND state = 'receiving' AND offset_bytes = $2 AND (size_bytes IS NULL OR size_bytes = $4)";
 
 const COMPLETE: &str = "
@@ -124,6 +130,24 @@ impl<DB: Dialect> Uploads for Store<DB> {
         self.uploads(query).await
     }
 
+    async fn named(
+        &self,
+        owner: Owner,
+        filename: &str,
+        size: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Upload>, StoreError> {
+        // No upload is larger than the column holds.
+        let size = match size.map(i64::try_from) {
+            None => -1,
+            Some(Ok(size)) => size,
+            Some(Err(_)) => return Ok(Vec::new()),
+        };
+        let query =
+            sqlx::query(NAMED).bind(owner_text(owner)).bind(filename.to_owned()).bind(size).bind(i64::from(limit));
+        self.uploads(query).await
+    }
+
     async fn advance(&self, id: UploadId, advance: &Advance) -> Result<bool, StoreError> {
         let count = |column, value| count(id, column, value);
         let query = sqlx::query(ADVANCE)
@@ -134,7 +158,8 @@ impl<DB: Dialect> Uploads for Store<DB> {
             .bind(advance.digest.as_ref().map(|digest| digest.algorithm.name().to_owned()))
             .bind(advance.digest.as_ref().map(|digest| digest.state.clone()))
             .bind(advance.expires.as_microsecond())
-            .bind(advance.now.as_microsecond());
+            .bind(advance.now.as_microsecond())
+            .bind(count("tail_start", advance.tail_start)?);
         Ok(self.change(query).await? == 1)
     }
 
@@ -217,7 +242,8 @@ fn insert<DB: Dialect>(upload: &Upload) -> Result<Statement<'static, DB>, StoreE
         .bind(upload.created.as_microsecond())
         .bind(upload.updated.as_microsecond())
         .bind(upload.expires.as_microsecond())
-        .bind(upload.ended.map(Timestamp::as_microsecond)))
+        .bind(upload.ended.map(Timestamp::as_microsecond))
+        .bind(count("tail_start", upload.tail_start)?))
 }
 
 /// Binds the new upload to its proof. Exclusive and shared bindings of one proof never stand side by side.
@@ -255,6 +281,7 @@ fn upload<DB: Dialect>(row: &DB::Row) -> Result<Upload, StoreError> {
         digest: kept_digest(&row)?,
         sum: sum(&row)?,
         placement: row.get::<Option<String>>("placement")?.map(Placement),
+        tail_start: row.count("tail_start")?,
         created: row.time("created")?,
         updated: row.time("updated")?,
         expires: row.time("expires")?,

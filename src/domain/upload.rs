@@ -79,6 +79,8 @@ pub struct Upload {
     pub sum: Option<Digest>,
     /// Where the bytes are; `None` once they are gone.
     pub placement: Option<Placement>,
+    /// Where the last chunk began, in bytes.
+    pub tail_start: u64,
     /// When it was created.
     pub created: Timestamp,
     /// When the row last changed.
@@ -367,6 +369,7 @@ mod tests {
             digest: None,
             sum: None,
             placement: None,
+            tail_start: 0,
             created,
             updated: created,
             expires: after(created, Duration::from_secs(60)),

@@ -6,6 +6,7 @@ use axum::{http::StatusCode, response::IntoResponse as _};
 use super::{
     multipart,
     problem::{Code, Problem},
+    raw,
 };
 use crate::{
     auth::AuthError,
@@ -68,9 +69,9 @@ fn name(error: &impl std::fmt::Debug) -> String {
 }
 
 /// Holds a row of the document against the code.
-fn check(name: &str, problem: Problem, multipart: StatusCode) {
+fn check(name: &str, problem: Problem, multipart: StatusCode, raw: StatusCode) {
     let (code, common) = (problem.code().name(), problem.into_response().status());
-    let expected = format!("| `{code}` | {} | {} |", common.as_u16(), multipart.as_u16());
+    let expected = format!("| `{code}` | {} | {} | {} |", common.as_u16(), multipart.as_u16(), raw.as_u16());
     let row = DOCUMENT.lines().find(|row| row.starts_with(&format!("| `{name}` |")));
     let row = row.unwrap_or_else(|| panic!("proto-docs/errors.md has no row for `{name}`; it ends in {expected}"));
     assert!(row.ends_with(&expected), "proto-docs/errors.md: {row}\nshould end in {expected}");
@@ -80,11 +81,11 @@ fn check(name: &str, problem: Problem, multipart: StatusCode) {
 fn every_error_at_every_door_is_documented() {
     for error in of_the_gate() {
         let name = format!("Gate({})", name(&error));
-        check(&name, Problem::from(&error), multipart::status_of_auth(&error));
+        check(&name, Problem::from(&error), multipart::status_of_auth(&error), raw::status_of_auth(&error));
     }
     for error in of_the_core() {
-        let multipart = multipart::status_of_upload(&error);
-        check(&name(&error), Problem::from(error), multipart);
+        let (multipart, raw) = (multipart::status_of_upload(&error), raw::status_of_upload(&error));
+        check(&name(&error), Problem::from(error), multipart, raw);
     }
 }
 

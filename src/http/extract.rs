@@ -21,13 +21,17 @@ pub fn presented(parts: &Parts, form: Vec<(String, String)>) -> Presented {
     }
 }
 
-fn facts(parts: &Parts) -> Facts {
+/// The authority that was asked. HTTP/2 carries it in the target (RFC 9113 §8.3.1), HTTP/1 in a header.
+pub fn host(parts: &Parts) -> Option<&str> {
     let sent = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    parts.uri.authority().map(|authority| authority.as_str()).or(sent)
+}
+
+fn facts(parts: &Parts) -> Facts {
     Facts {
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
-        // HTTP/2 carries the authority in the target (RFC 9113 §8.3.1), HTTP/1 in a header.
-        host: parts.uri.authority().map(|authority| authority.as_str()).or(sent).map(str::to_owned),
+        host: host(parts).map(str::to_owned),
         client_ip: parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip().to_canonical()),
     }
 }

@@ -15,6 +15,7 @@ pub mod layers;
 pub mod multipart;
 pub mod pages;
 pub mod problem;
+pub mod raw;
 pub mod server;
 pub mod site;
 
@@ -38,19 +39,38 @@ pub struct AppState {
     gate: Arc<Gate>,
     uploads: Uploads,
     multipart: Arc<multipart::Settings>,
+    raw: Arc<raw::Settings>,
     /// Value of `WWW-Authenticate`.
     challenge: HeaderValue,
     /// The authority under which clients reach the service, if it is set.
     authority: Option<Arc<str>>,
+    /// Scheme and authority under which clients reach the service, if they are set.
+    public_url: Option<Arc<str>>,
 }
 
 impl AppState {
     /// The doors' state over these services.
-    pub fn new(gate: Gate, uploads: Uploads, multipart: multipart::Settings, settings: &Settings) -> Self {
+    pub fn new(
+        gate: Gate,
+        uploads: Uploads,
+        multipart: multipart::Settings,
+        raw: raw::Settings,
+        settings: &Settings,
+    ) -> Self {
         let challenge = HeaderValue::try_from(gate.challenge()).unwrap_or(HeaderValue::from_static(problem::CHALLENGE));
         let authority = settings.public_url.as_deref().and_then(|url| url.split_once("://"));
         let authority = authority.map(|(_, authority)| authority.into());
-        Self { gate: Arc::new(gate), uploads, multipart: Arc::new(multipart), challenge, authority }
+        let public_url = settings.public_url.as_deref().map(Arc::from);
+        let (gate, multipart, raw) = (Arc::new(gate), Arc::new(multipart), Arc::new(raw));
+        Self { gate, uploads, multipart, raw, challenge, authority, public_url }
+    }
+
+    /// Scheme and authority for absolute URLs in answers: what is set, else what the request asked for, over plain http.
+    fn base_url(&self, parts: &Parts) -> String {
+        match &self.public_url {
+            Some(url) => url.to_string(),
+            None => extract::host(parts).map_or_else(String::new, |host| format!("http://{host}")),
+        }
     }
 
     /// What a request presents. Behind a proxy that changes `Host`, the authority is the one that clients know.
@@ -72,7 +92,8 @@ pub fn router(
     cors: cors::Cors,
     tasks: &Tasks,
 ) -> Router {
-    let doors = multipart::routes(&state.multipart).merge(api::routes()).with_state(state);
+    let doors =
+        multipart::routes(&state.multipart).merge(raw::routes(&state.raw)).merge(api::routes()).with_state(state);
     layers::wrap(doors.merge(site::routes(readiness)).merge(pages), settings, cors, tasks)
 }
 

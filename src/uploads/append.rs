@@ -87,6 +87,7 @@ impl Uploads {
             digest: new.digest.map(|algorithm| KeptDigest { algorithm, state: Running::new(algorithm).save() }),
             sum: None,
             placement: Some(self.parts.content.place(id, by.user.as_ref(), now)),
+            tail_start: 0,
             created: now,
             updated: now,
             expires: after(now, self.parts.settings.expires_after),
@@ -232,10 +233,11 @@ impl Uploads {
             ExpiresFrom::Activity => after(now, self.parts.settings.expires_after),
         };
         let digest = received.digest.as_ref().map(keep_digest);
-        let advance = Advance { from: upload.offset, to, size, digest: digest.clone(), expires, now };
+        let tail_start = plan.from;
+        let advance = Advance { from: upload.offset, to, tail_start, size, digest: digest.clone(), expires, now };
         self.advance(upload, &advance).await?;
         (upload.offset, upload.size, upload.digest) = (to, size, digest);
-        (upload.expires, upload.updated) = (expires, now);
+        (upload.expires, upload.updated, upload.tail_start) = (expires, now, tail_start);
         Ok(())
     }
 

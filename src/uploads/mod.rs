@@ -13,6 +13,7 @@ mod finish;
 mod lock;
 mod pump;
 pub mod reaper;
+mod replay;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use bytesize::ByteSize;
 use futures_util::stream::BoxStream;
 
-pub use self::{lock::Contention, pump::Keep};
+pub use self::{lock::Contention, pump::Keep, replay::Compared};
 use self::{lock::Locks, pump::Budget};
 use crate::{
     content::{ContentError, ContentStore},
@@ -33,6 +34,9 @@ use crate::{
     },
     worker::Tasks,
 };
+
+/// Uploads of one name that are looked at.
+const MAX_NAMED: u32 = 16;
 
 /// Section `uploads` of the configuration.
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
@@ -270,6 +274,20 @@ impl Uploads {
         found.retain(|upload| listing.after.is_none_or(|after| (upload.created, upload.id) < after));
         found.sort_by_key(|upload| std::cmp::Reverse((upload.created, upload.id)));
         found.truncate(listing.limit as usize);
+        Ok(found)
+    }
+
+    /// The principal's uploads with this display name and, if it is given, this size: first those that may still be
+    /// receiving, newest first; not more than a few. Nobody in particular has none, as in [`Uploads::list`].
+    ///
+    /// # Errors
+    /// A store's failure.
+    pub async fn named(&self, by: &Principal, filename: &str, size: Option<u64>) -> Result<Vec<Upload>, UploadError> {
+        if by.user.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut found = self.parts.db.named(by.owner(), filename, size, MAX_NAMED).await?;
+        found.retain(|upload| by.reaches(upload.id));
         Ok(found)
     }
 

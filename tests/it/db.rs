@@ -123,6 +123,7 @@ fn upload(seconds: i64) -> Upload {
         digest: None,
         sum: None,
         placement: Some(Placement(format!("place/{id}"))),
+        tail_start: 0,
         created: at(seconds),
         updated: at(seconds),
         expires: at(seconds + 3600),
@@ -140,7 +141,7 @@ async fn found(db: &Db, id: UploadId) -> Upload {
 }
 
 fn advance(from: u64, to: u64) -> Advance {
-    Advance { from, to, size: None, digest: None, expires: at(7200), now: at(1) }
+    Advance { from, to, tail_start: from, size: None, digest: None, expires: at(7200), now: at(1) }
 }
 
 fn md5(bytes: &[u8]) -> Running {

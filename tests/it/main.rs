@@ -15,5 +15,6 @@ mod invariants;
 mod model;
 mod native;
 mod proofs;
+mod raw;
 mod support;
 mod wire;

@@ -20,6 +20,7 @@ contract!(
     others_and_nobody_see_nothing,
     the_list_is_newest_first_and_pages,
     the_list_judges_expiry_itself,
+    a_name_is_found_among_ones_own,
     one_of_many_advances_wins,
     an_advance_needs_state_offset_and_size,
     completion_keeps_the_sum_and_drops_the_state,
@@ -121,6 +122,35 @@ async fn the_list_judges_expiry_itself(db: &Db) {
     }
 }
 
+async fn a_name_is_found_among_ones_own(db: &Db) {
+    let (mine, other) = (UserId::new(), UserId::new());
+    let of = |seconds, owner, name: &str, size| Upload {
+        owner: Some(owner),
+        filename: name.to_owned(),
+        size,
+        ..upload(seconds)
+    };
+    let old = inserted(db, of(0, mine, "é.bin", Some(10))).await;
+    let new = inserted(db, of(2, mine, "é.bin", Some(10))).await;
+    let ended = Upload { state: State::Cancelled, ended: Some(at(9)), ..of(3, mine, "é.bin", Some(10)) };
+    let ended = inserted(db, ended).await;
+    let longer = inserted(db, of(4, mine, "é.bin", Some(11))).await;
+    let unknown = inserted(db, of(5, mine, "é.bin", None)).await;
+    inserted(db, of(6, mine, "É.bin", Some(10))).await;
+    inserted(db, of(7, other, "é.bin", Some(10))).await;
+    let uploads = &db.stores.uploads;
+    let named = async |owner, size, limit| {
+        let found = uploads.named(owner, "é.bin", size, limit).await.expect("answers");
+        found.into_iter().map(|upload| upload.id).collect::<Vec<_>>()
+    };
+    let owner = Owner::User(mine);
+    assert_eq!(named(owner, Some(10), 9).await, [new.id, old.id, ended.id]);
+    assert_eq!(named(owner, Some(10), 1).await, [new.id]);
+    assert_eq!(named(owner, None, 9).await, [unknown.id, longer.id, new.id, old.id, ended.id]);
+    assert_eq!(named(owner, Some(u64::MAX), 9).await, []);
+    assert_eq!(named(Owner::Nobody, None, 9).await, []);
+}
+
 async fn one_of_many_advances_wins(db: &Db) {
     let id = inserted(db, upload(0)).await.id;
     for round in 0..5 {
@@ -143,10 +173,17 @@ async fn an_advance_needs_state_offset_and_size(db: &Db) {
     assert!(!uploads.advance(UploadId::new(), &advance(0, 2)).await.expect("answers"));
     assert_eq!(found(db, id).await, fresh);
 
-    let first = Advance { size: Some(5), digest: kept(b"ab"), ..advance(0, 2) };
+    let first = Advance { size: Some(5), digest: kept(b"ab"), tail_start: 1, ..advance(0, 2) };
     assert!(uploads.advance(id, &first).await.expect("answers"));
-    let expected =
-        Upload { offset: 2, size: Some(5), digest: kept(b"ab"), expires: first.expires, updated: first.now, ..fresh };
+    let expected = Upload {
+        offset: 2,
+        size: Some(5),
+        digest: kept(b"ab"),
+        expires: first.expires,
+        updated: first.now,
+        tail_start: 1,
+        ..fresh
+    };
     assert_eq!(found(db, id).await, expected);
 
     for size in [None, Some(4), Some(6)] {

@@ -182,6 +182,7 @@ impl TestApp {
         let spoilt = db::Advance {
             from: known.offset,
             to: known.offset,
+            tail_start: known.tail_start,
             size: known.size,
             digest: Some(KeptDigest { algorithm: Algorithm::Md5, state: b"of another version".to_vec() }),
             expires: known.expires,

@@ -1,0 +1,215 @@
+//! Door: django-chunked-uploads.
+//!
+//! A chunk is the bare body of a POST, with its place in `Content-Range` and the file's name in `Content-Disposition`;
+//! `done` completes, a DELETE cancels, and a GET tells how far the file got. Keys and statuses are those of the original
+//! (0.7 on Django 1.8). It knew uploads by a session cookie alone and put chunks together as they came; here a chunk
+//! finds its upload by owner, name, total and place, and the cookie is a hint. The page `proto-docs/raw.md` lists every
+//! difference.
+//!
+//! What arrived of a broken chunk is kept: the client asks how far it got.
+
+mod cookie;
+mod place;
+mod wire;
+
+use axum::{
+    Router,
+    body::{Body, HttpBody as _},
+    extract::{Path, Request, State},
+    http::{HeaderMap, header, request::Parts},
+    response::Response,
+    routing::{delete, get},
+};
+use serde::{Deserialize, Serialize};
+
+#[cfg(test)]
+pub(super) use self::wire::{status_of_auth, status_of_upload};
+use self::{
+    cookie::Hint,
+    place::Sent,
+    wire::{Wire, empty, found, json, not_allowed, refused, show},
+};
+use super::{AppState, body::incoming, form};
+use crate::{
+    domain::{
+        UploadId,
+        names::display_name,
+        principal::Principal,
+        upload::{Refusal, State as UploadState, Upload},
+    },
+    uploads::{Listing, UploadError},
+};
+
+/// Methods of the upload route, as the original lists them.
+const METHODS: &str = "GET, POST, DELETE, HEAD, OPTIONS";
+
+/// Section `raw` of the configuration.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Path under which the three routes lie.
+    pub prefix: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { prefix: "/chunked_uploads".into() }
+    }
+}
+
+/// The three routes, each with and without a trailing slash: a POST is never redirected, its body would be lost.
+pub fn routes(settings: &Settings) -> Router<AppState> {
+    let chunks = get(probe).post(upload).delete(nothing).options(empty).fallback(async || not_allowed(METHODS));
+    // The original answers here whatever is asked, and looks nothing up.
+    let done = get(empty).post(done).options(empty).fallback(async || not_allowed("GET, POST, HEAD, OPTIONS"));
+    let cancel = delete(cancel).options(empty).fallback(async || not_allowed("DELETE, OPTIONS"));
+    let prefix = &settings.prefix;
+    Router::new()
+        .route(&format!("{prefix}/upload"), chunks.clone())
+        .route(&format!("{prefix}/upload/"), chunks)
+        .route(&format!("{prefix}/upload/done/{{id}}"), done.clone())
+        .route(&format!("{prefix}/upload/done/{{id}}/"), done)
+        .route(&format!("{prefix}/{{id}}/delete"), cancel.clone())
+        .route(&format!("{prefix}/{{id}}/delete/"), cancel)
+}
+
+// ---- handlers ------------------------------------------------------------------------------------------------------
+
+async fn upload(State(app): State<AppState>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    match chunk(&app, &parts, body).await {
+        Ok(upload) => {
+            let mut response = json(&[show(&app, &parts, &upload, upload.offset)]);
+            cookie::remember(&mut response, &app, &parts.headers, upload.id);
+            response
+        }
+        Err(error) => refused(&app, &error),
+    }
+}
+
+async fn chunk(app: &AppState, parts: &Parts, body: Body) -> Result<Upload, Wire> {
+    let by = app.gate.admit(&app.presented(parts, Vec::new())).await?;
+    let sent = Sent::parse(&parts.headers, body.size_hint().exact())?;
+    let hinted = hinted(app, &by, &parts.headers).await?;
+    place::chunk(app, &by, sent, hinted, incoming(body)).await
+}
+
+/// The resume probe: what is under way, for a page that comes back.
+async fn probe(State(app): State<AppState>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    match under_way(&app, &parts).await {
+        Ok(response) => response,
+        Err(error) => refused(&app, &error),
+    }
+}
+
+async fn under_way(app: &AppState, parts: &Parts) -> Result<Response, Wire> {
+    let by = app.gate.admit(&app.presented(parts, Vec::new())).await?;
+    let hint = Hint::of(&parts.headers);
+    let hinted = hinted(app, &by, &parts.headers).await?.filter(|upload| is_open(app, upload));
+    let query = form::urlencoded(parts.uri.query().unwrap_or_default().as_bytes());
+    let shown = |upload: &Upload| show(app, parts, upload, resume_at(upload));
+    if let Some((_, name)) = query.iter().find(|(key, _)| key == "file") {
+        let name = display_name(name);
+        let upload = match hinted.filter(|upload| upload.filename == name) {
+            Some(upload) => Some(upload),
+            None => app.uploads.named(&by, &name, None).await?.into_iter().find(|upload| is_open(app, upload)),
+        };
+        return Ok(found(upload.as_ref().map(shown)));
+    }
+    let upload = match hint {
+        Hint::Absent => newest(app, &by).await?,
+        Hint::Ended | Hint::Upload(_) => hinted,
+    };
+    Ok(json(&upload.iter().map(shown).collect::<Vec<_>>()))
+}
+
+async fn newest(app: &AppState, by: &Principal) -> Result<Option<Upload>, Wire> {
+    let listing = Listing { state: Some(UploadState::Receiving), after: None, limit: 1 };
+    Ok(app.uploads.list(by, &listing).await?.into_iter().next())
+}
+
+async fn done(State(app): State<AppState>, id: Result<Path<String>, Rejection>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let outcome = async {
+        let by = admit(&app, &parts, body).await?;
+        let id = named(id)?;
+        match app.uploads.finish(&by, id, None).await {
+            Ok(upload) => Ok((id, wire::complete(&app, &parts, &upload))),
+            // Nothing is destroyed, as it was there.
+            Err(UploadError::Refused(Refusal::Incomplete { .. })) => Ok((id, wire::incomplete())),
+            Err(error) => Err(error.into()),
+        }
+    };
+    ended(&app, &parts.headers.clone(), outcome.await)
+}
+
+async fn cancel(State(app): State<AppState>, id: Result<Path<String>, Rejection>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let headers = parts.headers.clone();
+    let outcome = async {
+        let by = admit(&app, &parts, body).await?;
+        let id = named(id)?;
+        app.uploads.cancel(&by, id).await?;
+        Ok((id, wire::cancelled(&parts.headers)))
+    };
+    ended(&app, &headers, outcome.await)
+}
+
+/// The answer, with which the session forgets the upload if that is the one it knows.
+fn ended(app: &AppState, headers: &HeaderMap, outcome: Result<(UploadId, Response), Wire>) -> Response {
+    match outcome {
+        Ok((id, mut response)) => {
+            cookie::forget(&mut response, app, headers, id);
+            response
+        }
+        Err(error) => refused(app, &error),
+    }
+}
+
+/// DELETE names its upload in the path; here there is none.
+async fn nothing(State(app): State<AppState>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let error = match admit(&app, &parts, body).await {
+        Ok(_) => UploadError::NotFound.into(),
+        Err(error) => error,
+    };
+    refused(&app, &error)
+}
+
+// ---- from the wire -------------------------------------------------------------------------------------------------
+
+type Rejection = axum::extract::rejection::PathRejection;
+
+/// Credentials may also stand in a small form: the original's page sends them so with its DELETE.
+async fn admit(app: &AppState, parts: &Parts, body: Body) -> Result<Principal, Wire> {
+    let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let fields = form::small(content_type, incoming(body)).await?;
+    Ok(app.gate.admit(&app.presented(parts, fields)).await?)
+}
+
+/// What is not an id names no upload.
+fn named(id: Result<Path<String>, Rejection>) -> Result<UploadId, Wire> {
+    let id = id.ok().and_then(|Path(text)| text.parse().ok());
+    id.ok_or_else(|| UploadError::NotFound.into())
+}
+
+/// The upload that the cookie names, whatever its state, if it is the principal's.
+async fn hinted(app: &AppState, by: &Principal, headers: &HeaderMap) -> Result<Option<Upload>, Wire> {
+    let Hint::Upload(id) = Hint::of(headers) else { return Ok(None) };
+    match app.uploads.status(by, id).await {
+        Ok(upload) => Ok(Some(upload)),
+        Err(UploadError::NotFound) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_open(app: &AppState, upload: &Upload) -> bool {
+    upload.state_at(app.uploads.now()) == UploadState::Receiving
+}
+
+/// Where a page goes on. If every byte is there and `done` was lost, it is told the start of the last chunk: the
+/// original's page sends nothing and never calls `done` when it hears the total.
+fn resume_at(upload: &Upload) -> u64 {
+    if upload.size == Some(upload.offset) { upload.tail_start } else { upload.offset }
+}

@@ -1,0 +1,231 @@
+//! What this door answers.
+
+use axum::{
+    Json,
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse as _, Response},
+};
+use serde::Serialize;
+
+use crate::{
+    auth::AuthError,
+    domain::upload::{Refusal, Upload},
+    http::{AppState, form::FormError, problem::log},
+    uploads::{BodyError, UploadError},
+};
+
+/// An upload, keys in the original's order.
+#[derive(Serialize)]
+pub(super) struct Shown {
+    name: String,
+    total_size: u64,
+    upload_uuid: String,
+    url: String,
+    delete_type: &'static str,
+    delete_url: String,
+    size: u64,
+}
+
+/// Answer to `done`.
+#[derive(Serialize)]
+struct Done {
+    state: &'static str,
+    video_url: String,
+}
+
+/// Answer to the probe of jQuery-File-Upload's own server.
+#[derive(Serialize)]
+struct Found {
+    file: Option<Shown>,
+}
+
+/// Answer to a refusal.
+#[derive(Serialize)]
+struct Detail {
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
+}
+
+/// What can go wrong at this door.
+pub(super) enum Wire {
+    Auth(AuthError),
+    Upload(UploadError),
+    /// This status with this text.
+    Bad(StatusCode, String),
+}
+
+impl From<AuthError> for Wire {
+    fn from(error: AuthError) -> Self {
+        Self::Auth(error)
+    }
+}
+
+impl From<UploadError> for Wire {
+    fn from(error: UploadError) -> Self {
+        Self::Upload(error)
+    }
+}
+
+impl From<FormError> for Wire {
+    fn from(error: FormError) -> Self {
+        match error {
+            FormError::NotAForm => Self::Bad(StatusCode::BAD_REQUEST, error.to_string()),
+            FormError::Body(error) => Self::Upload(UploadError::Body(error)),
+        }
+    }
+}
+
+/// The upload, of which the client is told that `size` bytes are there.
+pub(super) fn show(app: &AppState, parts: &Parts, upload: &Upload, size: u64) -> Shown {
+    let base = app.base_url(parts);
+    Shown {
+        name: upload.filename.clone(),
+        total_size: upload.size.unwrap_or(upload.offset),
+        upload_uuid: upload.id.to_string(),
+        url: content_url(&base, upload),
+        delete_type: "DELETE",
+        delete_url: format!("{base}{}/{}/delete/", app.raw.prefix, upload.id),
+        size,
+    }
+}
+
+fn content_url(base: &str, upload: &Upload) -> String {
+    format!("{base}/api/v1/uploads/{}/content", upload.id)
+}
+
+pub(super) fn json(body: &impl Serialize) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
+
+pub(super) fn found(file: Option<Shown>) -> Response {
+    json(&Found { file })
+}
+
+pub(super) fn complete(app: &AppState, parts: &Parts, upload: &Upload) -> Response {
+    json(&[Done { state: "COMPLETE", video_url: content_url(&app.base_url(parts), upload) }])
+}
+
+pub(super) fn incomplete() -> Response {
+    json(&[Done { state: "FAIL", video_url: String::new() }])
+}
+
+/// The original's body is empty, which jQuery since 1.9 takes for broken JSON where it asks for JSON: whoever names it
+/// gets an empty object.
+pub(super) fn cancelled(asked: &HeaderMap) -> Response {
+    let accepts = asked.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match accepts.to_ascii_lowercase().contains("json") {
+        true => json(&serde_json::json!({})),
+        false => StatusCode::OK.into_response(),
+    }
+}
+
+pub(super) async fn empty() -> Response {
+    StatusCode::OK.into_response()
+}
+
+pub(super) fn not_allowed(methods: &'static str) -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, methods)]).into_response()
+}
+
+pub(super) fn refused(app: &AppState, error: &Wire) -> Response {
+    let (status, detail, offset) = match error {
+        Wire::Bad(status, detail) => (*status, detail.clone(), None),
+        Wire::Auth(error) => auth_wire(error),
+        Wire::Upload(error) => upload_wire(error),
+    };
+    log(status, "raw", &detail, cause(error));
+    let mut response = (status, Json(Detail { detail, offset })).into_response();
+    let headers = response.headers_mut();
+    match error {
+        Wire::Auth(AuthError::Unavailable { retry_after }) => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
+        }
+        Wire::Upload(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
+        }
+        _ => {}
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, app.challenge.clone());
+    }
+    // Nothing is said of an empty upload: `0-0` would mean one byte.
+    if let Some(offset) = offset.filter(|offset| *offset > 0)
+        && let Ok(value) = HeaderValue::try_from(format!("0-{}", offset - 1))
+    {
+        headers.insert(header::RANGE, value);
+    }
+    response
+}
+
+/// What the log is told and the client is not.
+fn cause(error: &Wire) -> Option<&str> {
+    match error {
+        Wire::Upload(UploadError::Unavailable(cause) | UploadError::Internal(cause)) => Some(cause),
+        Wire::Upload(_) | Wire::Auth(_) | Wire::Bad(..) => None,
+    }
+}
+
+type Answer = (StatusCode, String, Option<u64>);
+
+fn auth_wire(error: &AuthError) -> Answer {
+    let status = match error {
+        AuthError::Ambiguous(_) => StatusCode::BAD_REQUEST,
+        // The original refuses whatever it cannot verify in one way, and its page knows only that one.
+        AuthError::Missing
+        | AuthError::Malformed(_)
+        | AuthError::Stale { .. }
+        | AuthError::Invalid
+        | AuthError::Replayed => StatusCode::UNAUTHORIZED,
+        AuthError::Disabled => StatusCode::FORBIDDEN,
+        AuthError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, error.to_string(), None)
+}
+
+fn upload_wire(error: &UploadError) -> Answer {
+    let (status, detail) = match error {
+        UploadError::Refused(refusal) => return refusal_wire(refusal),
+        UploadError::NotFound => (StatusCode::NOT_FOUND, "Not found"),
+        UploadError::Replayed => (StatusCode::UNAUTHORIZED, "The signature has already begun the one upload it may"),
+        UploadError::Forbidden => {
+            (StatusCode::UNAUTHORIZED, "The timestamp is outside the accepted window for beginning an upload")
+        }
+        UploadError::Body(BodyError::TooSlow) => (StatusCode::REQUEST_TIMEOUT, "The request was sent too slowly"),
+        UploadError::Body(BodyError::Disconnected) => (StatusCode::BAD_REQUEST, "The request was cut short"),
+        UploadError::Body(BodyError::Malformed(detail)) => (StatusCode::BAD_REQUEST, detail.as_str()),
+        UploadError::Full => (StatusCode::INSUFFICIENT_STORAGE, "No space left to store the chunk"),
+        UploadError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "Another request works on this upload"),
+        UploadError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "Temporarily unavailable"),
+        UploadError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "The service is restarting"),
+        UploadError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
+    };
+    (status, detail.to_owned(), None)
+}
+
+fn refusal_wire(refusal: &Refusal) -> Answer {
+    let (status, offset) = match refusal {
+        Refusal::Expired | Refusal::Cancelled => (StatusCode::GONE, None),
+        Refusal::Complete => (StatusCode::CONFLICT, None),
+        Refusal::Incomplete { offset } | Refusal::WrongOffset { offset } => (StatusCode::CONFLICT, Some(*offset)),
+        Refusal::TooLarge { max_bytes: _ } => (StatusCode::PAYLOAD_TOO_LARGE, None),
+        Refusal::WrongSize { size: _ }
+        | Refusal::BeyondSize { size: _ }
+        | Refusal::WrongLength
+        | Refusal::WrongDigest { algorithm: _ }
+        | Refusal::NoDigest { algorithm: _ } => (StatusCode::BAD_REQUEST, None),
+    };
+    (status, refusal.to_string(), offset)
+}
+
+/// The status of a refusal by the gate, for the catalogue.
+#[cfg(test)]
+pub(in crate::http) fn status_of_auth(error: &AuthError) -> StatusCode {
+    auth_wire(error).0
+}
+
+/// The status of a refusal by the core, for the catalogue.
+#[cfg(test)]
+pub(in crate::http) fn status_of_upload(error: &UploadError) -> StatusCode {
+    upload_wire(error).0
+}
