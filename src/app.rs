@@ -9,7 +9,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 
 use crate::{
-    auth::Gate,
+    auth::{self, Gate},
     config::Config,
     content::{ContentStore, local::LocalStore},
     db,
@@ -52,7 +52,8 @@ pub async fn start(
     let uploads =
         Uploads::new(stores.uploads.clone(), content.clone(), clock.clone(), tasks.clone(), config.uploads.clone());
     let gate =
-        Gate::open(config.auth.clone(), &config.identity, stores.accounts.clone(), clock.clone(), tasks.clone())?;
+        Gate::open(config.auth.clone(), &config.identity, stores.accounts.clone(), clock.clone(), tasks.clone())?
+            .joined_by(auth::local::authenticators(&config.auth, &stores.credentials, &clock, &tasks));
     if config.auth.anonymous {
         tracing::warn!("auth.anonymous is on: whoever reaches this service may upload without credentials");
     }

@@ -10,7 +10,9 @@
 
 use std::fmt;
 
-use super::{AuthError, Method, Presented, Settings};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+
+use super::{AuthError, Method, Presented, Settings, passwords::MAX_PASSWORD_BYTES};
 use crate::domain::{Timestamp, signing};
 
 /// The one credential of a request, its form already checked.
@@ -18,6 +20,42 @@ use crate::domain::{Timestamp, signing};
 pub enum Credential {
     /// See [`SignatureV1`].
     Signature(SignatureV1),
+    /// See [`KeyProof`].
+    ApiKey(KeyProof),
+    /// See [`PasswordProof`].
+    Basic(PasswordProof),
+}
+
+/// A user's name and one of the user's API keys.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyProof {
+    /// Whose key it is said to be.
+    pub username: String,
+    /// The key, in whatever form it was sent.
+    pub api_key: String,
+}
+
+/// Nothing: the key is good for somebody else.
+impl fmt::Debug for KeyProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyProof").finish_non_exhaustive()
+    }
+}
+
+/// A user's name and password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordProof {
+    /// Who it is said to be.
+    pub username: String,
+    /// The password.
+    pub password: String,
+}
+
+/// Nothing; people type their password in the place of their name.
+impl fmt::Debug for PasswordProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PasswordProof").finish_non_exhaustive()
+    }
 }
 
 /// An `api_key` with a signed timestamp.
@@ -46,12 +84,15 @@ impl fmt::Debug for SignatureV1 {
 /// [`AuthError::Ambiguous`] or [`AuthError::Malformed`].
 pub fn find(presented: &Presented, settings: &Settings) -> Result<Option<Credential>, AuthError> {
     let found = Found::collect(presented, settings)?;
-    match found.kind()? {
-        None => Ok(None),
-        Some(Kind::Signature) if settings.methods.contains(&Method::Signature) => found.signature().map(Some),
-        Some(Kind::Signature) => Err(not_enabled("signature")),
-        Some(Kind::Other(method)) => Err(not_enabled(method)),
-    }
+    let enabled = |method, name| if settings.methods.contains(&method) { Ok(()) } else { Err(not_enabled(name)) };
+    let credential = match found.kind()? {
+        None => return Ok(None),
+        Some(Kind::Signature) => enabled(Method::Signature, "signature").and_then(|()| found.signature())?,
+        Some(Kind::ApiKey) => enabled(Method::ApiKey, "api_key").and_then(|()| found.api_key())?,
+        Some(Kind::Basic) => enabled(Method::Basic, "basic").and_then(|()| found.basic())?,
+        Some(Kind::Other(method)) => return Err(not_enabled(method)),
+    };
+    Ok(Some(credential))
 }
 
 /// Whether a form field of that name may be part of a credential. A door that finds one after it asked the gate has to
@@ -69,6 +110,8 @@ pub(super) fn not_enabled(method: &str) -> AuthError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Signature,
+    ApiKey,
+    Basic,
     /// A kind that is known to be one, and not accepted.
     Other(&'static str),
 }
@@ -142,20 +185,58 @@ impl<'a> Found<'a> {
     fn kind(&self) -> Result<Option<Kind>, AuthError> {
         let message_signature = self.signature_input.is_some();
         // RFC 9421 carries its value in `Signature` as well, so there the field is not a part of a triple.
-        let triple = self.timestamp.is_some() || (self.signature.is_some() && !message_signature);
+        let triple = self.has_triple_parts();
         let key_only = self.api_key.is_some() && self.username.is_some() && !triple;
         let kinds = [
-            (self.authorization.map(authorization_method)).map(Kind::Other),
+            self.authorization.map(authorization_kind),
             self.upload_token.map(|_| Kind::Other("upload token")),
             message_signature.then_some(Kind::Other("HTTP message signature")),
-            key_only.then_some(Kind::Other("api_key")),
+            key_only.then_some(Kind::ApiKey),
             (triple || (self.api_key.is_some() && !key_only)).then_some(Kind::Signature),
         ];
         let mut present = kinds.into_iter().flatten();
-        match (present.next(), present.next()) {
-            (_, Some(_)) => Err(AuthError::Ambiguous("more than one kind of credential".into())),
-            (kind, None) => Ok(kind),
+        let first = present.next();
+        // A key may stand in `Authorization` and in its own places; whether it is the same is seen when it is read.
+        match present.all(|kind| Some(kind) == first && kind == Kind::ApiKey) {
+            false => Err(AuthError::Ambiguous("more than one kind of credential".into())),
+            true => Ok(first),
         }
+    }
+
+    fn api_key(&self) -> Result<Credential, AuthError> {
+        let apart = self.username.zip(self.api_key).filter(|_| !self.has_triple_parts());
+        let together = match self.authorization.map(authorization_value) {
+            Some(value) => Some(value.split_once(':').ok_or_else(|| AuthError::Malformed(KEY_FORM.into()))?),
+            None => None,
+        };
+        let (username, api_key) = match (apart, together) {
+            (Some(one), Some(other)) if one != other => {
+                return Err(AuthError::Ambiguous("api_key has two different values".into()));
+            }
+            (Some(pair), _) | (None, Some(pair)) => pair,
+            (None, None) => return malformed(KEY_FORM),
+        };
+        if !is_username(username) || !signing::is_api_key(api_key) {
+            return malformed("api_key needs a username of up to 255 bytes and 1 to 256 visible ASCII characters");
+        }
+        Ok(Credential::ApiKey(KeyProof { username: username.to_owned(), api_key: api_key.to_owned() }))
+    }
+
+    fn has_triple_parts(&self) -> bool {
+        self.timestamp.is_some() || (self.signature.is_some() && self.signature_input.is_none())
+    }
+
+    fn basic(&self) -> Result<Credential, AuthError> {
+        const FORM: &str = "Authorization: Basic must carry base64 of USER:PASSWORD in UTF-8";
+        let wrong = || AuthError::Malformed(FORM.into());
+        let value = self.authorization.map(authorization_value).ok_or_else(wrong)?;
+        let text = String::from_utf8(BASE64.decode(value).map_err(|_| wrong())?).map_err(|_| wrong())?;
+        let (username, password) = text.split_once(':').ok_or_else(wrong)?;
+        let plain = !password.is_empty() && !password.chars().any(char::is_control);
+        if !is_username(username) || !plain || password.len() > MAX_PASSWORD_BYTES {
+            return Err(wrong());
+        }
+        Ok(Credential::Basic(PasswordProof { username: username.to_owned(), password: password.to_owned() }))
     }
 
     fn signature(&self) -> Result<Credential, AuthError> {
@@ -209,10 +290,23 @@ impl Place {
     }
 }
 
-fn authorization_method(value: &str) -> &'static str {
+const KEY_FORM: &str = "Authorization: ApiKey must carry USER:KEY";
+
+/// Whether the text may be a user's name: 1 to 255 bytes without colon and control characters.
+pub fn is_username(text: &str) -> bool {
+    (1..=255).contains(&text.len()) && !text.chars().any(|c| c == ':' || c.is_control())
+}
+
+fn authorization_kind(value: &str) -> Kind {
     let scheme = value.split_ascii_whitespace().next().unwrap_or_default();
-    let known = [("Basic", "basic"), ("ApiKey", "api_key"), ("Bearer", "bearer")];
-    known.iter().find(|(name, _)| name.eq_ignore_ascii_case(scheme)).map_or("this Authorization scheme's", |(_, m)| m)
+    let known = [("Basic", Kind::Basic), ("ApiKey", Kind::ApiKey), ("Bearer", Kind::Other("bearer"))];
+    let other = Kind::Other("this Authorization scheme's");
+    known.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(scheme)).map_or(other, |(_, kind)| kind)
+}
+
+/// What follows the scheme and its spaces.
+fn authorization_value(value: &str) -> &str {
+    value.trim().split_once([' ', '\t']).map_or("", |(_, rest)| rest.trim_start())
 }
 
 /// Lower case, with `-` for `_`.

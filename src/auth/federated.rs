@@ -24,7 +24,7 @@ use crate::{
     db::{Accounts, StoreError},
     domain::{
         Clock, Timestamp, UploadId, UserId, after,
-        principal::{Binding, Limits, Principal, ProofHash, Reach, User},
+        principal::{Binding, Limits, Principal, ProofHash, Reach, Scopes, User},
         signing,
     },
     worker::Tasks,
@@ -117,7 +117,7 @@ impl Federated {
             }
         };
         let user = Some(proven.user.clone());
-        Ok(Outcome::Granted(Principal { user, reach, may_create, limits: proven.limits, binding }))
+        Ok(Outcome::Granted(Principal { user, reach, may_create, scopes: Scopes::ALL, limits: proven.limits, binding }))
     }
 
     /// A proof outside its window reaches the uploads that it created while it was open, and nothing else: long uploads
@@ -137,6 +137,7 @@ impl Federated {
             reach: Reach::Only(of(&bound, &account.user)),
             user: Some(account.user),
             may_create: false,
+            scopes: Scopes::ALL,
             limits: Limits::default(),
             binding: None,
         }))
@@ -159,7 +160,7 @@ impl Authenticator for Federated {
     }
 
     async fn judge(&self, credential: &Credential, facts: &Facts) -> Outcome {
-        let Credential::Signature(proof) = credential;
+        let Credential::Signature(proof) = credential else { return Outcome::NotMine };
         let outcome = if signing::within(self.window, proof.signed_at, self.clock.now()) {
             self.inside(proof, facts).await
         } else {

@@ -76,6 +76,13 @@ impl Gate {
         Self { settings, realm: realm.to_owned(), chain }
     }
 
+    /// The same gate with further authenticators.
+    #[must_use]
+    pub fn joined_by(mut self, more: Vec<Box<dyn Authenticator>>) -> Self {
+        self.chain.extend(more);
+        self
+    }
+
     /// Who is asking?
     ///
     /// Nobody in particular is admitted only if nothing at all was presented: a credential that is wrong, incomplete or
@@ -99,11 +106,16 @@ impl Gate {
         credentials::find(presented, &self.settings).map(|found| found.is_some())
     }
 
-    /// The challenge that goes with a refusal (RFC 9110 §11.6.1).
+    /// The challenge that goes with a refusal (RFC 9110 §11.6.1). `Basic` is asked for only where it is accepted: browsers
+    /// answer it with a prompt (RFC 7617 §2).
     pub fn challenge(&self) -> String {
         let realm = self.realm.replace(['"', '\\'], "");
         let schemes: Vec<_> = self.chain.iter().map(|authenticator| authenticator.scheme()).collect();
-        format!("Chunkgate realm=\"{realm}\", schemes=\"{}\"", schemes.join(" "))
+        let basic = match schemes.contains(&"basic") {
+            true => format!(", Basic realm=\"{realm}\", charset=\"UTF-8\""),
+            false => String::new(),
+        };
+        format!("Chunkgate realm=\"{realm}\", schemes=\"{}\"{basic}", schemes.join(" "))
     }
 
     async fn ask(&self, credential: &Credential, request: &Facts) -> Result<Principal, AuthError> {

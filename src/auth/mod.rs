@@ -10,15 +10,19 @@ pub mod credentials;
 pub mod federated;
 mod gate;
 pub mod identity;
+pub mod local;
+pub mod passwords;
 mod provisioning;
 pub mod sweeper;
+mod throttle;
 pub mod verdicts;
 
 use std::{fmt, net::IpAddr, time::Duration};
 
 pub use gate::{Authenticator, Gate, Outcome};
+use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, keys};
 
 /// What a request presents, as plain pairs: names and values exactly as sent, in order, repetitions included.
 #[derive(Clone, Default)]
@@ -84,6 +88,12 @@ pub enum AuthError {
     /// The proof is right, but the user or key is disabled.
     #[error("the account is disabled")]
     Disabled,
+    /// Too many wrong proofs came from the client's address. Says nothing about this one.
+    #[error("too many wrong credentials came from this address")]
+    RateLimited {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The identity server could not be asked or did not answer properly. Says nothing about the credential.
     #[error("authentication is unavailable")]
     Unavailable {
@@ -102,6 +112,10 @@ pub struct Settings {
     pub anonymous: bool,
     /// Whether credentials may stand in the query string, where logs and proxies see them.
     pub query_credentials: bool,
+    /// Under what the hashes of API keys are made. A secret of the service, at least 16 bytes; changing it makes every key
+    /// invalid. Never printed.
+    #[serde(serialize_with = "hidden")]
+    pub pepper: SecretString,
     /// About signatures.
     pub signature: SignatureSettings,
 }
@@ -112,12 +126,28 @@ impl Default for Settings {
             methods: vec![Method::Signature],
             anonymous: false,
             query_credentials: false,
+            pepper: SecretString::default(),
             signature: SignatureSettings::default(),
         }
     }
 }
 
+fn hidden<S: serde::Serializer>(secret: &SecretString, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(if secret.expose_secret().is_empty() { "" } else { "…" })
+}
+
 impl Settings {
+    /// Whether API keys can be hashed with the pepper.
+    ///
+    /// # Errors
+    /// What it must be.
+    pub fn check_pepper(&self) -> Result<(), String> {
+        match self.pepper.expose_secret().len() {
+            keys::MIN_PEPPER_BYTES.. => Ok(()),
+            _ => Err(format!("must be a secret of at least {} bytes, for API keys", keys::MIN_PEPPER_BYTES)),
+        }
+    }
+
     /// Whether the values make sense together.
     ///
     /// # Errors
@@ -125,6 +155,9 @@ impl Settings {
     pub fn check(&self) -> Result<(), String> {
         if self.methods.is_empty() && !self.anonymous {
             return Err("auth.methods is empty and auth.anonymous is off: nobody could be admitted".into());
+        }
+        if self.methods.contains(&Method::ApiKey) {
+            self.check_pepper().map_err(|reason| format!("auth.pepper {reason}"))?;
         }
         let accepted = Duration::from_secs(5)..=Duration::from_secs(900);
         if !accepted.contains(&self.signature.window) {
@@ -140,6 +173,10 @@ impl Settings {
 pub enum Method {
     /// `api_key`, `timestamp` and `signature`, judged by the identity server.
     Signature,
+    /// `username` and `api_key`, or `Authorization: ApiKey`, judged here.
+    ApiKey,
+    /// `Authorization: Basic`, judged here.
+    Basic,
 }
 
 /// Section `auth.signature` of the configuration.

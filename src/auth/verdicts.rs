@@ -148,6 +148,11 @@ impl Verdicts {
         }
     }
 
+    /// The verdict under `key`, if there is one that is still good.
+    pub async fn remembered(&self, key: Key) -> Option<Verdict> {
+        self.board.look(&key).await
+    }
+
     fn join<F>(&self, key: Key, flight: Key, ask: F) -> Flight
     where
         F: Future<Output = Settled> + Send + 'static,

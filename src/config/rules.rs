@@ -9,6 +9,7 @@ use hyper::{
 use secrecy::ExposeSecret as _;
 
 use super::Config;
+use crate::auth::Method;
 
 /// First path segments that belong to the service itself.
 const OWN_ROUTES: [&str; 8] = ["admin", "api", "client", "demo", "healthz", "metrics", "openapi.json", "readyz"];
@@ -96,6 +97,11 @@ fn gate(config: &Config, found: &mut Findings) {
     let repeated = auth.methods.iter().enumerate().any(|(at, method)| auth.methods[..at].contains(method));
     if repeated {
         found.push(("auth.methods", "names a method twice".into()));
+    }
+    if (auth.methods.contains(&Method::ApiKey) || !auth.pepper.expose_secret().is_empty())
+        && let Err(reason) = auth.check_pepper()
+    {
+        found.push(("auth.pepper", reason));
     }
     between("auth.signature.window", auth.signature.window, 5 * SECOND..=15 * MINUTE, found);
 }

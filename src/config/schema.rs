@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Config;
 
 /// Keys that hold secrets; each may be given as `KEY_file` instead.
-pub(super) const SECRETS: [&str; 2] = ["database.url", "identity.token"];
+pub(super) const SECRETS: [&str; 3] = ["auth.pepper", "database.url", "identity.token"];
 
 /// Sections and keys of planned features. Refused rather than ignored: who sets `server.tls` relies on it.
 const PLANNED: [&str; 14] = [
@@ -30,7 +30,7 @@ const PLANNED: [&str; 14] = [
 
 /// Values of planned features, for keys that exist.
 const PLANNED_VALUES: [(&str, &[&str]); 2] =
-    [("auth.methods", &["api_key", "basic", "upload_token"]), ("storage.kind", &["s3", "gcs", "azure"])];
+    [("auth.methods", &["upload_token"]), ("storage.kind", &["s3", "gcs", "azure"])];
 
 /// Every leaf of the configuration with its value; a section's own keys before its subsections. What is not set is
 /// null.

@@ -4,6 +4,7 @@
 //! (compare-and-set), not errors. Every lookup of an upload carries an [`Owner`].
 
 mod accounts;
+mod credentials;
 mod dialect;
 mod store;
 mod uploads;
@@ -16,7 +17,8 @@ use secrecy::ExposeSecret as _;
 use crate::domain::{
     Durability, Timestamp, UploadId, UserId,
     digest::Digest,
-    principal::{Binding, Owner, ProofHash, User},
+    keys::{KeyHash, KeyId},
+    principal::{Binding, Owner, ProofHash, Scopes, User},
     upload::{KeptDigest, State, Upload},
 };
 use dialect::Dialect;
@@ -29,13 +31,15 @@ pub struct Stores {
     pub uploads: Arc<dyn Uploads>,
     /// Facts about users and the proofs they gave.
     pub accounts: Arc<dyn Accounts>,
+    /// What users prove themselves with here.
+    pub credentials: Arc<dyn Credentials>,
     database: Arc<dyn Close>,
 }
 
 impl Stores {
     fn over<DB: Dialect>(store: Store<DB>) -> Self {
         let store = Arc::new(store);
-        Self { uploads: store.clone(), accounts: store.clone(), database: store }
+        Self { uploads: store.clone(), accounts: store.clone(), credentials: store.clone(), database: store }
     }
 
     /// Waits for the deeds under way and closes every connection; later deeds answer [`StoreError::Unavailable`].
@@ -164,6 +168,118 @@ pub trait Accounts: Send + Sync + 'static {
 
     /// Proves that the database answers and can be written.
     async fn check(&self) -> Result<(), StoreError>;
+}
+
+/// The realm of users who are known here, and not by an identity server.
+pub const LOCAL_REALM: &str = "local";
+
+/// Local users ([`LOCAL_REALM`]), their passwords and their API keys. What is kept of either cannot be used.
+#[async_trait]
+pub trait Credentials: Send + Sync + 'static {
+    /// Makes a local user without password and keys.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if the name is taken.
+    async fn add_user(&self, new: &NewUser, now: Timestamp) -> Result<LocalUser, StoreError>;
+
+    /// The local user of that name.
+    async fn user(&self, username: &str) -> Result<Option<LocalUser>, StoreError>;
+
+    /// Every local user, by name.
+    async fn users(&self) -> Result<Vec<LocalUser>, StoreError>;
+
+    /// Sets whether an operator has disabled the user. `false`: there is none.
+    async fn set_user_disabled(&self, id: UserId, disabled: bool, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Sets the hash of the user's password, a PHC string.
+    async fn set_password(&self, id: UserId, phc: &str, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Records a key.
+    async fn add_key(&self, key: &KeptKey) -> Result<(), StoreError>;
+
+    /// The key of that id with its owner.
+    async fn key(&self, id: KeyId) -> Result<Option<(KeptKey, Account)>, StoreError>;
+
+    /// The keys of a user, oldest first.
+    async fn keys(&self, of: UserId) -> Result<Vec<KeptKey>, StoreError>;
+
+    /// Records that a key was used, unless it is recorded of a time since `unless_since`.
+    async fn touch_key(&self, id: KeyId, now: Timestamp, unless_since: Timestamp) -> Result<(), StoreError>;
+
+    /// Records `next`, and that `id` is good beside it until `overlap_until`. `false`: the key is not there, revoked, or
+    /// already followed by another, and nothing changed.
+    async fn rotate_key(&self, id: KeyId, next: &KeptKey, overlap_until: Timestamp) -> Result<bool, StoreError>;
+
+    /// Revokes a key for good. `false`: it is not there, or already revoked.
+    async fn revoke_key(&self, id: KeyId, now: Timestamp) -> Result<bool, StoreError>;
+}
+
+/// A local user to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewUser {
+    /// Name, unique among local users.
+    pub username: String,
+    /// Mail address.
+    pub email: Option<String>,
+    /// Full name.
+    pub display_name: Option<String>,
+}
+
+/// A local user.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LocalUser {
+    /// User, and whether disabled.
+    pub account: Account,
+    /// Mail address.
+    pub email: Option<String>,
+    /// Full name.
+    pub display_name: Option<String>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// The hash of the password, a PHC string; absent: no password admits.
+    pub phc: Option<String>,
+}
+
+/// Without the hash.
+impl std::fmt::Debug for LocalUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalUser").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+/// An API key as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptKey {
+    /// Its name, which stands in its text.
+    pub id: KeyId,
+    /// Whose it is.
+    pub user: UserId,
+    /// What its text is compared with.
+    pub hash: KeyHash,
+    /// What the operator calls it.
+    pub label: String,
+    /// What it is good for.
+    pub scopes: Scopes,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Until when it is good.
+    pub expires: Option<Timestamp>,
+    /// When it was last used, to within some minutes.
+    pub last_used: Option<Timestamp>,
+    /// Since when it is revoked.
+    pub revoked: Option<Timestamp>,
+    /// Which key follows it.
+    pub replaced_by: Option<KeyId>,
+    /// Until when it is good beside the key that follows it.
+    pub overlap_until: Option<Timestamp>,
+}
+
+impl KeptKey {
+    /// Whether the key is good at `now`.
+    pub fn is_good(&self, now: Timestamp) -> bool {
+        let before = |end: Option<Timestamp>| end.is_none_or(|end| now < end);
+        self.revoked.is_none() && before(self.expires) && before(self.overlap_until)
+    }
 }
 
 /// One move of an offset.

@@ -14,6 +14,8 @@ pub struct Principal {
     pub reach: Reach,
     /// Whether the proof may create an upload.
     pub may_create: bool,
+    /// What the proof may be used for at all.
+    pub scopes: Scopes,
     /// What the identity server allows this user.
     pub limits: Limits,
     /// The proof, if the uploads it creates are to be bound to it.
@@ -38,6 +40,64 @@ pub enum Reach {
     Own,
     /// Only these, and only while the user owns them.
     Only(Vec<UploadId>),
+}
+
+/// A kind of deed that a proof may be good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// To begin uploads.
+    Create,
+    /// To see uploads and their content.
+    Read,
+    /// To add to uploads and complete them.
+    Write,
+    /// To cancel and remove uploads.
+    Delete,
+}
+
+impl Scope {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Create, Self::Read, Self::Write, Self::Delete];
+
+    /// Its public name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "upload:create",
+            Self::Read => "upload:read",
+            Self::Write => "upload:write",
+            Self::Delete => "upload:delete",
+        }
+    }
+
+    /// The scope of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.name() == name)
+    }
+}
+
+/// A set of [`Scope`]s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scopes(u8);
+
+impl Scopes {
+    /// All of them.
+    pub const ALL: Self = Self(0b1111);
+
+    /// Whether `scope` is among them.
+    pub fn contain(self, scope: Scope) -> bool {
+        self.0 & 1 << scope as u8 != 0
+    }
+
+    /// Their public names.
+    pub fn names(self) -> Vec<&'static str> {
+        Scope::ALL.into_iter().filter(|scope| self.contain(*scope)).map(Scope::name).collect()
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().fold(0, |set, scope| set | 1 << scope as u8))
+    }
 }
 
 /// What the identity server allows a user. `None`: no limit beyond the service's own.
@@ -82,7 +142,14 @@ impl Owner {
 impl Principal {
     /// Nobody in particular. Sees and makes uploads without an owner.
     pub fn anonymous() -> Self {
-        Self { user: None, reach: Reach::Own, may_create: true, limits: Limits::default(), binding: None }
+        Self {
+            user: None,
+            reach: Reach::Own,
+            may_create: true,
+            scopes: Scopes::ALL,
+            limits: Limits::default(),
+            binding: None,
+        }
     }
 
     /// Whose uploads this principal sees.

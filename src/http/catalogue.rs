@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     auth::AuthError,
-    domain::{Timestamp, digest::Algorithm, upload::Refusal},
+    domain::{Timestamp, digest::Algorithm, principal::Scope, upload::Refusal},
     uploads::{BodyError, UploadError},
 };
 
@@ -25,6 +25,7 @@ fn of_the_gate() -> Vec<AuthError> {
         AuthError::Invalid,
         AuthError::Replayed,
         AuthError::Disabled,
+        AuthError::RateLimited { retry_after: std::time::Duration::from_secs(1) },
         AuthError::Unavailable { retry_after: std::time::Duration::from_secs(1) },
     ]
 }
@@ -46,6 +47,7 @@ fn of_the_core() -> Vec<UploadError> {
     ];
     let others = [
         UploadError::NotFound,
+        UploadError::OutOfScope { scope: Scope::Create },
         UploadError::Forbidden,
         UploadError::Replayed,
         UploadError::Body(BodyError::TooSlow),

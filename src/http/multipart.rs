@@ -294,7 +294,7 @@ fn refused(app: &AppState, error: Wire) -> Response {
     let mut response = json(&app.multipart, status, &Detail { detail, offset });
     let headers = response.headers_mut();
     match &error {
-        Wire::Auth(AuthError::Unavailable { retry_after }) => {
+        Wire::Auth(AuthError::Unavailable { retry_after } | AuthError::RateLimited { retry_after }) => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
         }
         Wire::Upload(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
@@ -329,6 +329,7 @@ fn auth_wire(error: &AuthError) -> Answer {
             (StatusCode::UNAUTHORIZED, error.to_string())
         }
         AuthError::Disabled => (StatusCode::FORBIDDEN, error.to_string()),
+        AuthError::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, error.to_string()),
         AuthError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     };
     (status, detail, None)
@@ -337,6 +338,7 @@ fn auth_wire(error: &AuthError) -> Answer {
 fn upload_wire(error: &UploadError) -> Answer {
     let (status, detail) = match error {
         UploadError::Refused(refusal) => return refusal_wire(refusal),
+        UploadError::OutOfScope { .. } => return (StatusCode::FORBIDDEN, error.to_string(), None),
         UploadError::NotFound => (StatusCode::NOT_FOUND, "Not found"),
         UploadError::Replayed => (StatusCode::UNAUTHORIZED, "The signature has already begun the one upload it may"),
         UploadError::Forbidden => {

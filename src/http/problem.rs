@@ -87,6 +87,8 @@ catalogue! {
     Replayed "replayed" UNAUTHORIZED false "The signature was already used";
     AccountDisabled "account_disabled" FORBIDDEN false "The account is disabled";
     AuthUnavailable "auth_unavailable" SERVICE_UNAVAILABLE true "The credentials cannot be checked at the moment";
+    RateLimited "rate_limited" TOO_MANY_REQUESTS true "Too many wrong credentials came from this address";
+    ScopeDenied "scope_denied" FORBIDDEN false "The credentials lack a scope";
     Forbidden "forbidden" FORBIDDEN false "The credentials do not allow this";
     NotFound "not_found" NOT_FOUND false "There is nothing here";
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED false "The method is not allowed here";
@@ -247,13 +249,14 @@ impl From<&AuthError> for Problem {
             AuthError::Invalid => Code::InvalidCredentials,
             AuthError::Replayed => Code::Replayed,
             AuthError::Disabled => Code::AccountDisabled,
+            AuthError::RateLimited { .. } => Code::RateLimited,
             AuthError::Unavailable { .. } => Code::AuthUnavailable,
         };
         let mut problem = Self::new(code, error.to_string());
         if let AuthError::Stale { server_time } = error {
             problem.facts.server_time = Some(*server_time);
         }
-        if let AuthError::Unavailable { retry_after } = error {
+        if let AuthError::Unavailable { retry_after } | AuthError::RateLimited { retry_after } = error {
             problem.retry_after = Some(*retry_after);
         }
         problem
@@ -312,6 +315,7 @@ impl From<UploadError> for Problem {
             UploadError::NotFound => Self::not_found(),
             UploadError::Refused(refusal) => refusal.into(),
             UploadError::Replayed => Self::plain(Code::Replayed),
+            UploadError::OutOfScope { .. } => Self::new(Code::ScopeDenied, error.to_string()),
             UploadError::Forbidden => Self::plain(Code::Forbidden),
             UploadError::Body(error) => error.into(),
             UploadError::Full => Self::plain(Code::DiskFull),

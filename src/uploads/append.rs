@@ -7,6 +7,7 @@ use super::{
     lock::Guard,
     placement_of,
     pump::{Drain, Pump, Received, Then, rehash},
+    within,
 };
 use crate::{
     db::{Advance, StoreError},
@@ -14,7 +15,7 @@ use crate::{
         UploadId, after,
         digest::Running,
         names,
-        principal::{Binding, Principal},
+        principal::{Binding, Principal, Scope},
         upload::{self, Claim, KeptDigest, Plan, Refusal, State, Upload},
     },
 };
@@ -64,6 +65,7 @@ impl Uploads {
         new: New,
         claim: &Claim,
     ) -> Result<(Guard, Upload, Plan, Option<Birth>), UploadError> {
+        within(by, Scope::Create)?;
         if !by.may_create {
             return Err(UploadError::Forbidden);
         }
@@ -103,6 +105,7 @@ impl Uploads {
         claim: &Claim,
         contention: Contention,
     ) -> Result<(Guard, Upload, Plan), UploadError> {
+        within(by, Scope::Write)?;
         let rule = async || {
             let upload = self.find(by, id).await?;
             let plan = upload.may_append(claim, self.max_bytes(by), self.now())?;

@@ -1,10 +1,10 @@
 //! Finish and cancel: how an upload ends.
 
-use super::{Contention, UploadError, Uploads, placement_of};
+use super::{Contention, UploadError, Uploads, placement_of, within};
 use crate::domain::{
     UploadId,
     digest::{Digest, Running},
-    principal::Principal,
+    principal::{Principal, Scope},
     upload::{Finish, Refusal, State, Upload},
 };
 
@@ -15,6 +15,7 @@ impl Uploads {
     /// # Errors
     /// A [`Refusal`], [`UploadError::Busy`], or a store's failure. The upload stays as it was.
     pub async fn finish(&self, by: &Principal, id: UploadId, expected: Option<Digest>) -> Result<Upload, UploadError> {
+        within(by, Scope::Write)?;
         self.find(by, id).await?.may_finish(expected.as_ref(), self.now())?;
         let guard = self.parts.locks.acquire(id, Contention::Wait).await.ok_or(UploadError::Busy)?;
         let upload = self.find(by, id).await?;
@@ -56,6 +57,7 @@ impl Uploads {
     /// # Errors
     /// A [`Refusal`], [`UploadError::Busy`], or a store's failure.
     pub async fn cancel(&self, by: &Principal, id: UploadId) -> Result<(), UploadError> {
+        within(by, Scope::Delete)?;
         self.find(by, id).await?.may_cancel(self.now())?;
         let guard = self.parts.locks.acquire(id, Contention::TakeOver).await.ok_or(UploadError::Busy)?;
         let upload = self.find(by, id).await?;

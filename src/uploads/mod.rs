@@ -29,7 +29,7 @@ use crate::{
     domain::{
         Clock, Timestamp, UploadId,
         digest::Algorithm,
-        principal::{Principal, Reach},
+        principal::{Principal, Reach, Scope},
         upload::{self, Claim, Refusal, State, Upload},
     },
     worker::Tasks,
@@ -108,6 +108,12 @@ pub enum UploadError {
     /// The proof already created the one upload it may create.
     #[error("the signature was already used")]
     Replayed,
+    /// The proof is not good for this kind of deed, whichever the upload.
+    #[error("the credentials lack the scope {}", .scope.name())]
+    OutOfScope {
+        /// The kind.
+        scope: Scope,
+    },
     /// The proof may not create uploads.
     #[error("this proof may not create uploads")]
     Forbidden,
@@ -249,6 +255,7 @@ impl Uploads {
     /// # Errors
     /// [`UploadError::NotFound`], or a store's failure.
     pub async fn status(&self, by: &Principal, id: UploadId) -> Result<Upload, UploadError> {
+        within(by, Scope::Read)?;
         self.find(by, id).await
     }
 
@@ -258,6 +265,7 @@ impl Uploads {
     /// # Errors
     /// A store's failure.
     pub async fn list(&self, by: &Principal, listing: &Listing) -> Result<Vec<Upload>, UploadError> {
+        within(by, Scope::Read)?;
         let now = self.now();
         if by.user.is_none() {
             return Ok(Vec::new());
@@ -296,6 +304,7 @@ impl Uploads {
     /// # Errors
     /// [`UploadError::NotFound`], or a [`Refusal`] if there is nothing to read.
     pub async fn open(&self, by: &Principal, id: UploadId) -> Result<Upload, UploadError> {
+        within(by, Scope::Read)?;
         let upload = self.find(by, id).await?;
         upload.may_read(self.now())?;
         Ok(upload)
@@ -334,6 +343,11 @@ impl Uploads {
         let task = self.parts.tasks.spawn(tracing::Instrument::in_current_span(work));
         task.await.unwrap_or_else(|panic| Err(UploadError::Internal(panic.to_string())))
     }
+}
+
+/// Whether the proof is good for such deeds at all. Asked before any lookup, so that it says nothing about an upload.
+fn within(by: &Principal, scope: Scope) -> Result<(), UploadError> {
+    if by.scopes.contain(scope) { Ok(()) } else { Err(UploadError::OutOfScope { scope }) }
 }
 
 fn placement_of(upload: &Upload) -> Result<&upload::Placement, UploadError> {

@@ -153,7 +153,7 @@ fn the_environment_can_name_the_file() {
 fn all_problems_are_told_with_their_places() {
     let found = problems(with(
         "[server]\nlistn = '127.0.0.1:1'\nidle_timeout = 30\nmax_head = '1KiB'\n\n[webhooks]\nurl = 'https://x'\n\
-         \n[uplods]\nexpires_after = '1h'\n\n[auth]\nmethods = ['signature', 'basic']\n\n[storage]\nkind = 's3'\n",
+         \n[uplods]\nexpires_after = '1h'\n\n[auth]\nmethods = ['signature', 'upload_token']\n\n[storage]\nkind = 's3'\n",
         &[
             ("CHUNKGATE_SERVER__PUBLIC_ULR", "https://x"),
             ("CHUNKGATE_SERVER_LISTEN", "127.0.0.1:1"),
@@ -165,7 +165,7 @@ fn all_problems_are_told_with_their_places() {
         "3:1 server.idle_timeout: invalid type: integer `30`, expected a string",
         "6:2 webhooks: is not available in this version",
         "9:2 uplods: unknown key; did you mean uploads?",
-        "13:1 auth.methods: `basic` is not available in this version",
+        "13:1 auth.methods: `upload_token` is not available in this version",
         "16:1 storage.kind: `s3` is not available in this version",
         "CHUNKGATE_SERVER_LISTEN : sections end with two underscores: CHUNKGATE_SERVER__LISTEN",
         "CHUNKGATE_DATABASE__MAX_CONNECTIONS database.max_connections: invalid type: string \"many\", expected u32",
@@ -218,6 +218,7 @@ fn each_wrong_value_is_told() {
         ("uploads.expires_from", "'now'"),
         ("auth.methods", "[]"),
         ("auth.methods", "['signature', 'signature']"),
+        ("auth.pepper", "'too short'"),
         ("auth.signature.window", "'0s'"),
         ("identity.url", "'127.0.0.1:8081'"),
         ("identity.url", "'http://x/?a=b'"),
@@ -266,6 +267,15 @@ fn each_wrong_value_is_told() {
 
 fn variable(key: &str) -> String {
     format!("CHUNKGATE_{}", key.replace('.', "__").to_uppercase())
+}
+
+#[test]
+fn api_keys_need_a_pepper() {
+    let found = problems(with("[auth]\nmethods = ['api_key', 'basic']\n", &[]));
+    assert_eq!(found, ["default auth.pepper: must be a secret of at least 16 bytes, for API keys"]);
+    let loaded = with("[auth]\nmethods = ['api_key']\npepper = 'a pepper of twenty'\n", &[]).expect("valid");
+    assert!(!loaded.show().contains("twenty") && !format!("{loaded:?}").contains("twenty"));
+    with("[auth]\nmethods = ['basic']\n", &[]).expect("passwords need none");
 }
 
 #[test]

@@ -100,6 +100,7 @@ macro_rules! contract {
 }
 
 mod accounts;
+mod credentials;
 mod uploads;
 
 contract!(what_does_not_fit_is_named, everything_is_there_after_reopening, the_check_writes,);

@@ -12,6 +12,7 @@ mod gate;
 mod golden;
 mod identity;
 mod invariants;
+mod local;
 mod model;
 mod native;
 mod proofs;

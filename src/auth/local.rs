@@ -1,0 +1,203 @@
+//! The authenticators of local users: API keys and passwords, judged by what the database holds.
+//!
+//! Promises: wrong, unknown, expired and revoked are one answer, at about one cost; that a user is disabled is told only
+//! after a right proof; guesses are slowed ([`throttle`](super::throttle)) without anybody being able to lock the owner
+//! out. An API key is looked up on every request, so a revoked one is refused at the next. A right password is
+//! remembered for a minute under the hash it was right for, so a changed one is asked for at once, in every process.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{
+    AuthError, Facts, Method, Settings,
+    credentials::{Credential, KeyProof, PasswordProof},
+    gate::{Authenticator, Outcome},
+    passwords::{DUMMY, Hasher},
+    throttle::{Pace, Throttle},
+    verdicts::{POSITIVE_LIFE, Proven, Refusal, Settled, Verdict, Verdicts},
+};
+use crate::{
+    db::{Credentials, StoreError},
+    domain::{
+        Clock, before,
+        keys::ApiKey,
+        principal::{Limits, Principal, Reach, Scope, Scopes, User},
+    },
+    worker::Tasks,
+};
+
+/// How old the record of a key's last use may become.
+const TOUCH_EVERY: Duration = Duration::from_secs(5 * 60);
+
+/// The authenticators of local users that `settings` ask for.
+pub fn authenticators(
+    settings: &Settings,
+    credentials: &Arc<dyn Credentials>,
+    clock: &Arc<dyn Clock>,
+    tasks: &Tasks,
+) -> Vec<Box<dyn Authenticator>> {
+    let guesses = Arc::new(Throttle::new(clock.clone()));
+    let mut chain: Vec<Box<dyn Authenticator>> = Vec::new();
+    if settings.methods.contains(&Method::ApiKey) {
+        let (credentials, clock, guesses) = (credentials.clone(), clock.clone(), guesses.clone());
+        chain.push(Box::new(ApiKeys { pepper: settings.pepper.clone(), credentials, clock, guesses }));
+    }
+    if settings.methods.contains(&Method::Basic) {
+        let hasher = Arc::new(Hasher::default());
+        chain.push(Box::new(Passwords::sharing(guesses, hasher, credentials.clone(), clock.clone(), tasks.clone())));
+    }
+    chain
+}
+
+/// Judges API keys.
+struct ApiKeys {
+    pepper: SecretString,
+    credentials: Arc<dyn Credentials>,
+    clock: Arc<dyn Clock>,
+    guesses: Arc<Throttle>,
+}
+
+impl ApiKeys {
+    /// The principal of a right key, or why there is none. A key is too long to be guessed, so one that is right is
+    /// admitted however many wrong ones came before it from its address.
+    async fn admit(&self, proof: &KeyProof) -> Result<Result<Principal, AuthError>, StoreError> {
+        let Some(key) = ApiKey::parse(&proof.api_key) else { return Ok(Err(AuthError::Invalid)) };
+        let Some((kept, owner)) = self.credentials.key(key.id()).await? else { return Ok(Err(AuthError::Invalid)) };
+        let now = self.clock.now();
+        let right = kept.hash == key.hash(self.pepper.expose_secret().as_bytes());
+        if !right || owner.user.username != proof.username || !kept.is_good(now) {
+            return Ok(Err(AuthError::Invalid));
+        }
+        if owner.disabled {
+            return Ok(Err(AuthError::Disabled));
+        }
+        let since = before(now, TOUCH_EVERY);
+        if kept.last_used.is_none_or(|last| last < since)
+            && let Err(error) = self.credentials.touch_key(kept.id, now, since).await
+        {
+            tracing::warn!(%error, key.id = %kept.id, "the use of a key could not be recorded");
+        }
+        Ok(Ok(principal(owner.user, kept.scopes)))
+    }
+}
+
+#[async_trait]
+impl Authenticator for ApiKeys {
+    fn scheme(&self) -> &'static str {
+        "api-key"
+    }
+
+    async fn judge(&self, credential: &Credential, request: &Facts) -> Outcome {
+        let Credential::ApiKey(proof) = credential else { return Outcome::NotMine };
+        match self.admit(proof).await {
+            Ok(Ok(principal)) => Outcome::Granted(principal),
+            Ok(Err(AuthError::Invalid)) => refused(&self.guesses, request.client_ip, &proof.username).await,
+            Ok(Err(error)) => Outcome::Refused(error),
+            Err(error) => unavailable(&error),
+        }
+    }
+}
+
+/// Judges passwords.
+pub struct Passwords {
+    credentials: Arc<dyn Credentials>,
+    guesses: Arc<Throttle>,
+    verdicts: Verdicts,
+    hasher: Arc<Hasher>,
+}
+
+impl Passwords {
+    /// A judge who hashes with `hasher`.
+    pub fn new(hasher: Arc<Hasher>, credentials: Arc<dyn Credentials>, clock: Arc<dyn Clock>, tasks: Tasks) -> Self {
+        Self::sharing(Arc::new(Throttle::new(clock.clone())), hasher, credentials, clock, tasks)
+    }
+
+    fn sharing(
+        guesses: Arc<Throttle>,
+        hasher: Arc<Hasher>,
+        credentials: Arc<dyn Credentials>,
+        clock: Arc<dyn Clock>,
+        tasks: Tasks,
+    ) -> Self {
+        Self { credentials, guesses, verdicts: Verdicts::new(clock, tasks), hasher }
+    }
+
+    async fn weigh(&self, proof: &PasswordProof, from: Option<IpAddr>) -> Result<Outcome, StoreError> {
+        let known = self.credentials.user(&proof.username).await?;
+        let (phc, account) = known.map_or((None, None), |user| (user.phc, Some(user.account)));
+        let provable = phc.is_some();
+        let phc = phc.unwrap_or_else(|| DUMMY.to_owned());
+        // The hash is among the inputs: a verdict ends with the password that it was given for.
+        let key = self.verdicts.key(&["basic", &proof.username, &proof.password, &phc]);
+        let verdict = match self.verdicts.remembered(key).await {
+            Some(verdict) => verdict,
+            None => {
+                // Before the work is done: it costs more than any other request.
+                if let Err(retry_after) = self.guesses.check(from) {
+                    return Ok(Outcome::Refused(AuthError::RateLimited { retry_after }));
+                }
+                wait(self.guesses.pace(&proof.username)).await;
+                let user = account.as_ref().filter(|_| provable).map(|account| account.user.clone());
+                let (hasher, password) = (self.hasher.clone(), proof.password.clone());
+                self.verdicts.settle(key, key, async move { settle(&hasher, password, phc, user).await }).await
+            }
+        };
+        Ok(match (verdict, account) {
+            (Verdict::Proven(_), Some(account)) if account.disabled => Outcome::Refused(AuthError::Disabled),
+            (Verdict::Proven(_), Some(account)) => Outcome::Granted(principal(account.user, Scopes::ALL)),
+            (Verdict::CannotCheck, _) => Outcome::Unavailable,
+            (Verdict::Proven(_) | Verdict::Refused(_), _) => refused(&self.guesses, from, &proof.username).await,
+        })
+    }
+}
+
+/// Compares a password with a hash; right only if there is a `user` whose hash it is.
+async fn settle(hasher: &Hasher, password: String, phc: String, user: Option<User>) -> Settled {
+    match (hasher.verify(password, phc).await, user) {
+        (Err(_), _) => Settled::cannot_check(),
+        (Ok(true), Some(user)) => {
+            let verdict = Verdict::Proven(Arc::new(Proven { user, limits: Limits::default() }));
+            Settled { verdict, life: Some(POSITIVE_LIFE) }
+        }
+        (Ok(_), _) => Settled { verdict: Verdict::Refused(Refusal::Invalid), life: None },
+    }
+}
+
+#[async_trait]
+impl Authenticator for Passwords {
+    fn scheme(&self) -> &'static str {
+        "basic"
+    }
+
+    async fn judge(&self, credential: &Credential, request: &Facts) -> Outcome {
+        let Credential::Basic(proof) = credential else { return Outcome::NotMine };
+        self.weigh(proof, request.client_ip).await.unwrap_or_else(|error| unavailable(&error))
+    }
+}
+
+fn principal(user: User, scopes: Scopes) -> Principal {
+    let may_create = scopes.contain(Scope::Create);
+    Principal { user: Some(user), reach: Reach::Own, may_create, scopes, limits: Limits::default(), binding: None }
+}
+
+/// The answer to a wrong proof.
+async fn refused(guesses: &Throttle, from: Option<IpAddr>, name: &str) -> Outcome {
+    if let Err(retry_after) = guesses.check(from) {
+        return Outcome::Refused(AuthError::RateLimited { retry_after });
+    }
+    wait(guesses.failed(from, name)).await;
+    Outcome::Refused(AuthError::Invalid)
+}
+
+async fn wait(pace: Pace) {
+    if let Pace::Slow(delay) = pace {
+        tokio::time::sleep(delay).await;
+    }
+}
+
+fn unavailable(error: &StoreError) -> Outcome {
+    tracing::error!(%error, "authentication cannot use the database");
+    Outcome::Unavailable
+}

@@ -1,0 +1,175 @@
+//! Slows those who try credentials.
+//!
+//! Two leaking buckets of failures: one per client address, which when full has further failures answered "too many";
+//! one per user name, which when full makes every further failure wait. Neither ever refuses a right proof by its name:
+//! whoever could fill another's bucket could lock the other out. Both are bounded in number; the least used is forgotten
+//! first, which costs an attacker as many addresses as there are buckets.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use moka::sync::Cache;
+
+use crate::domain::{Clock, Timestamp};
+
+/// Failures a minute from one address.
+const PER_ADDRESS: f64 = 10.0;
+/// Failures a minute under one name.
+const PER_NAME: f64 = 30.0;
+const BUCKETS: u64 = 20_000;
+/// How long a failure under a full name waits for its answer.
+const DELAY: Duration = Duration::from_secs(1);
+/// After this time without a failure every bucket is empty.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The failures of late.
+pub(super) struct Throttle {
+    clock: Arc<dyn Clock>,
+    addresses: Buckets<Option<IpAddr>>,
+    names: Buckets<String>,
+}
+
+/// What becomes of the answer to a failure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Pace {
+    /// It is given.
+    Free,
+    /// It is given after this time.
+    Slow(Duration),
+}
+
+impl Throttle {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, addresses: Buckets::new(PER_ADDRESS), names: Buckets::new(PER_NAME) }
+    }
+
+    /// Whether more failures from this address are heard.
+    ///
+    /// # Errors
+    /// When to come back.
+    pub(super) fn check(&self, address: Option<IpAddr>) -> Result<(), Duration> {
+        self.addresses.room(&address.map(network), self.clock.now())
+    }
+
+    /// Counts a failure.
+    pub(super) fn failed(&self, address: Option<IpAddr>, name: &str) -> Pace {
+        let now = self.clock.now();
+        self.addresses.fill(address.map(network), now);
+        let pace = self.names.room(name, now).map_or(Pace::Slow(DELAY), |()| Pace::Free);
+        self.names.fill(name.to_owned(), now);
+        pace
+    }
+
+    /// How long a proof that costs much to check has to wait, because many under this name failed.
+    pub(super) fn pace(&self, name: &str) -> Pace {
+        self.names.room(name, self.clock.now()).map_or(Pace::Slow(DELAY), |()| Pace::Free)
+    }
+}
+
+/// The network that one customer has: an address of IPv4, a /64 of IPv6.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
+/// Buckets that leak as many failures a minute as they hold.
+struct Buckets<K> {
+    capacity: f64,
+    levels: Cache<K, Arc<Mutex<Level>>>,
+}
+
+#[derive(Clone, Copy)]
+struct Level {
+    failures: f64,
+    at: Timestamp,
+}
+
+impl<K: std::hash::Hash + Eq + Send + Sync + 'static> Buckets<K> {
+    fn new(capacity: f64) -> Self {
+        Self { capacity, levels: Cache::builder().max_capacity(BUCKETS).time_to_idle(2 * MINUTE).build() }
+    }
+
+    fn room<Q>(&self, key: &Q, now: Timestamp) -> Result<(), Duration>
+    where
+        Q: std::hash::Hash + Eq + ?Sized,
+        K: std::borrow::Borrow<Q>,
+    {
+        let Some(level) = self.levels.get(key) else { return Ok(()) };
+        let failures = self.leaked(*level.lock().unwrap_or_else(PoisonError::into_inner), now);
+        let excess = failures + 1.0 - self.capacity;
+        if excess <= 0.0 { Ok(()) } else { Err(MINUTE.mul_f64((excess / self.capacity).min(1.0))) }
+    }
+
+    fn fill(&self, key: K, now: Timestamp) {
+        let level = self.levels.get_with(key, || Arc::new(Mutex::new(Level { failures: 0.0, at: now })));
+        let mut level = level.lock().unwrap_or_else(PoisonError::into_inner);
+        *level = Level { failures: (self.leaked(*level, now) + 1.0).min(self.capacity), at: now };
+    }
+
+    fn leaked(&self, level: Level, now: Timestamp) -> f64 {
+        let passed = now.duration_since(level.at).as_secs_f64().max(0.0);
+        (level.failures - passed * self.capacity / MINUTE.as_secs_f64()).max(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use super::*;
+
+    struct Still(AtomicI64);
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_second(self.0.load(Ordering::SeqCst)).expect("near")
+        }
+    }
+
+    fn throttle() -> (Throttle, Arc<Still>) {
+        let clock = Arc::new(Still(AtomicI64::new(1_700_000_000)));
+        (Throttle::new(clock.clone()), clock)
+    }
+
+    #[test]
+    fn an_address_has_ten_failures_a_minute() {
+        let (throttle, clock) = throttle();
+        let (one, other) = (Some([10, 0, 0, 1].into()), Some([10, 0, 0, 2].into()));
+        for _ in 0..10 {
+            assert_eq!(throttle.check(one), Ok(()));
+            throttle.failed(one, "ann");
+        }
+        assert_eq!(throttle.check(one), Err(Duration::from_secs(6)));
+        assert_eq!(throttle.check(other), Ok(()));
+        clock.0.fetch_add(6, Ordering::SeqCst);
+        assert_eq!(throttle.check(one), Ok(()));
+        throttle.failed(one, "ann");
+        assert!(throttle.check(one).is_err());
+        clock.0.fetch_add(60, Ordering::SeqCst);
+        assert_eq!(throttle.check(one), Ok(()));
+    }
+
+    #[test]
+    fn a_name_slows_after_thirty() {
+        let (throttle, _) = throttle();
+        let from = |at: u8| Some(IpAddr::from([10, 0, 0, at]));
+        assert!((0..30).all(|at| throttle.failed(from(at), "ann") == Pace::Free));
+        assert_eq!(throttle.failed(from(30), "ann"), Pace::Slow(DELAY));
+        assert_eq!(throttle.pace("ann"), Pace::Slow(DELAY));
+        assert_eq!(throttle.pace("bob"), Pace::Free);
+    }
+
+    #[test]
+    fn a_network_is_one_address() {
+        let at = |text: &str| network(text.parse().expect("an address"));
+        assert_eq!(at("2001:db8:0:1::1"), at("2001:db8:0:1:ffff::2"));
+        assert_ne!(at("2001:db8:0:1::1"), at("2001:db8:0:2::1"));
+        assert_eq!(at("::ffff:10.0.0.1"), at("10.0.0.1"));
+        assert_ne!(at("10.0.0.1"), at("10.0.0.2"));
+    }
+}
