@@ -6,12 +6,15 @@
 pub mod client;
 pub mod config;
 pub mod demo;
+pub mod direct;
 pub mod health;
 pub mod identity;
+pub mod key;
 pub mod serve;
 pub mod sign;
 pub mod upload;
 pub mod uploads;
+pub mod user;
 
 use std::process::ExitCode;
 
@@ -46,6 +49,10 @@ enum Command {
     Upload(upload::UploadArgs),
     /// List, show and cancel uploads
     Uploads(uploads::UploadsArgs),
+    /// List, add and disable local users, and set their passwords
+    User(user::UserArgs),
+    /// Create, list, rotate and revoke API keys of local users
+    Key(key::KeyArgs),
     /// Explain, check and show the configuration
     Config(config::ConfigArgs),
 }
@@ -112,6 +119,8 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Health(args) => health::run(&args).await,
         Command::Upload(args) => upload::run(&args).await,
         Command::Uploads(args) => uploads::run(&args).await,
+        Command::User(args) => user::run(&args).await,
+        Command::Key(args) => key::run(&args).await,
         Command::Config(args) => config::run(&args),
     }
 }

@@ -123,6 +123,8 @@ impl TestApp {
         let listener = TcpListener::bind(config.server.listen).await.expect("a free port");
         let running = app::start(config.clone(), listener, clock.clone(), pages).await.expect("starts");
         let base = format!("http://{}", running.address());
+        // The service installs one where it asks an identity server.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         Self { base, clock, config, users, folder, running: Some(running), client, database }
     }
