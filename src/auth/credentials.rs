@@ -420,6 +420,44 @@ mod tests {
         assert!(!printed.contains("demo-key") && !printed.contains(SIGNATURE), "{printed}");
     }
 
+    fn local(headers: &[(&str, &str)]) -> Result<Option<Credential>, AuthError> {
+        let methods = vec![Method::ApiKey, Method::Basic];
+        let presented = Presented { headers: pairs(headers), ..Presented::default() };
+        find(&presented, &Settings { methods, ..Settings::default() })
+    }
+
+    #[test]
+    fn a_key_is_read_from_both_of_its_forms() {
+        let expected = KeyProof { username: "ann".into(), api_key: "k:1".into() };
+        let together = ("authorization", "APIKEY \t ann:k:1");
+        let apart = [("username", "ann"), ("api_key", "k:1")];
+        for headers in [&[together][..], &apart, &[together, apart[0], apart[1]], &[together, ("username", "bob")]] {
+            assert_eq!(local(headers), Ok(Some(Credential::ApiKey(expected.clone()))), "{headers:?}");
+        }
+        for headers in [
+            &[together, ("api_key", "k:1")][..],
+            &[together, apart[0], ("api_key", "k:2")],
+            &[together, ("timestamp", "1700000000")],
+            &[("authorization", "Basic YW5uOms="), apart[0], apart[1]],
+        ] {
+            assert!(matches!(local(headers), Err(AuthError::Ambiguous(_))), "{headers:?}");
+        }
+        for header in ["ApiKey", "ApiKey ann", "ApiKey :k", "ApiKey ann:", "ApiKey ann:k k"] {
+            assert!(matches!(local(&[("authorization", header)]), Err(AuthError::Malformed(_))), "{header}");
+        }
+    }
+
+    #[test]
+    fn names_keys_and_passwords_are_not_printed() {
+        for headers in [[("authorization", "ApiKey ann:k1")], [("authorization", "Basic YW5uOmsx")]] {
+            let printed = format!("{:?}", local(&headers));
+            assert!(
+                printed.starts_with("Ok(Some(") && !printed.contains("ann") && !printed.contains("k1"),
+                "{printed}"
+            );
+        }
+    }
+
     fn anything() -> impl Strategy<Value = Vec<(String, String)>> {
         let name = prop_oneof![
             "(x-|X_)?(api|API)[-_](key|Key)",
@@ -433,7 +471,15 @@ mod tests {
         #[test]
         fn never_panics(headers in anything(), query in anything(), form in anything(), on: bool) {
             let presented = Presented { headers, query, form, ..Presented::default() };
-            let _ = find(&presented, &Settings { query_credentials: on, ..Settings::default() });
+            let methods = vec![Method::Signature, Method::ApiKey, Method::Basic];
+            let _ = find(&presented, &Settings { query_credentials: on, methods, ..Settings::default() });
+        }
+
+        #[test]
+        fn a_password_is_read_as_it_was_written(username in "[^:\\p{C}]{1,20}", password in "[^\\p{C}]{1,20}") {
+            let header = format!("bAsIc {}", BASE64.encode(format!("{username}:{password}")));
+            let found = local(&[("authorization", &header)]);
+            prop_assert_eq!(found, Ok(Some(Credential::Basic(PasswordProof { username, password }))));
         }
 
         #[test]
