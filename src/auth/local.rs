@@ -1,7 +1,7 @@
 //! The authenticators of local users: API keys and passwords, judged by what the database holds.
 //!
 //! Promises: wrong, unknown, expired and revoked are one answer, at about one cost; that a user is disabled is told only
-//! after a right proof; guesses are slowed ([`throttle`](super::throttle)) without anybody being able to lock the owner
+//! after a right proof; guesses are slowed (`throttle`) without anybody being able to lock the owner
 //! out. An API key is looked up on every request, so a revoked one is refused at the next. A right password is
 //! remembered for a minute under the hash it was right for, so a changed one is asked for at once, in every process.
 
