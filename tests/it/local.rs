@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::support::{Answer, ManualClock, TestApp, form, md5};
 
-const PEPPER: &str = "a pepper for the tests";
+pub(crate) const PEPPER: &str = "a pepper for the tests";
 const MINUTE: Duration = Duration::from_secs(60);
 
 type Pairs<'a> = &'a [(&'a str, &'a str)];
@@ -77,7 +77,7 @@ fn owned(pairs: Pairs<'_>) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn new_key(of: UserId, clock: &dyn Clock) -> (ApiKey, KeptKey) {
+pub(crate) fn new_key(of: UserId, clock: &dyn Clock) -> (ApiKey, KeptKey) {
     let key = ApiKey::new(rand::random(), rand::random());
     let kept = KeptKey {
         id: key.id(),
@@ -95,7 +95,7 @@ fn new_key(of: UserId, clock: &dyn Clock) -> (ApiKey, KeptKey) {
     (key, kept)
 }
 
-async fn add_user(stores: &Stores, name: &str, clock: &ManualClock) -> UserId {
+pub(crate) async fn add_user(stores: &Stores, name: &str, clock: &ManualClock) -> UserId {
     let new = NewUser { username: name.into(), email: None, display_name: None };
     let id = stores.credentials.add_user(&new, clock.now()).await.expect("added").account.user.id;
     let phc = passwords::hash(&format!("{name}: a p\u{e4}ssword"));
@@ -108,7 +108,7 @@ fn basic(name: &str, password: &str) -> String {
 }
 
 /// The header of a user whom [`add_user`] made. The password has a colon and is not ASCII.
-fn right(name: &str) -> String {
+pub(crate) fn right(name: &str) -> String {
     basic(name, &format!("{name}: a p\u{e4}ssword"))
 }
 

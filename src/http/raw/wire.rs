@@ -138,7 +138,7 @@ pub(super) fn refused(app: &AppState, error: &Wire) -> Response {
     let mut response = (status, Json(Detail { detail, offset })).into_response();
     let headers = response.headers_mut();
     match error {
-        Wire::Auth(AuthError::Unavailable { retry_after }) => {
+        Wire::Auth(AuthError::Unavailable { retry_after } | AuthError::RateLimited { retry_after }) => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
         }
         Wire::Upload(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
@@ -178,6 +178,7 @@ fn auth_wire(error: &AuthError) -> Answer {
         | AuthError::Invalid
         | AuthError::Replayed => StatusCode::UNAUTHORIZED,
         AuthError::Disabled => StatusCode::FORBIDDEN,
+        AuthError::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
         AuthError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, error.to_string(), None)
@@ -186,6 +187,7 @@ fn auth_wire(error: &AuthError) -> Answer {
 fn upload_wire(error: &UploadError) -> Answer {
     let (status, detail) = match error {
         UploadError::Refused(refusal) => return refusal_wire(refusal),
+        UploadError::OutOfScope { .. } => return (StatusCode::FORBIDDEN, error.to_string(), None),
         UploadError::NotFound => (StatusCode::NOT_FOUND, "Not found"),
         UploadError::Replayed => (StatusCode::UNAUTHORIZED, "The signature has already begun the one upload it may"),
         UploadError::Forbidden => {

@@ -23,6 +23,6 @@ fn settled(scenario: &str, step: usize) -> Option<Value> {
 
 #[tokio::test]
 async fn every_recorded_scenario_is_answered() {
-    let counted = super::replay(include_str!("../../fixtures/golden-multipart.json"), settled, &[]).await;
+    let counted = super::replay(include_str!("../../fixtures/golden-multipart.json"), settled).await;
     assert_eq!(counted, (30, 126), "the whole recording");
 }
