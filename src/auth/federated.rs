@@ -149,6 +149,7 @@ impl Federated {
             Refusal::Disabled => AuthError::Disabled,
             Refusal::Stale => AuthError::Stale { server_time: self.clock.now() },
             Refusal::Replayed => AuthError::Replayed,
+            Refusal::TooMany => AuthError::RateLimited { retry_after: Duration::from_secs(1) },
         }
     }
 }

@@ -134,21 +134,33 @@ impl Passwords {
         let verdict = match self.verdicts.remembered(key).await {
             Some(verdict) => verdict,
             None => {
-                // Before the work is done: it costs more than any other request.
-                if let Err(retry_after) = self.guesses.check(from) {
-                    return Ok(Outcome::Refused(AuthError::RateLimited { retry_after }));
-                }
-                wait(self.guesses.pace(&proof.username)).await;
                 let user = account.as_ref().filter(|_| provable).map(|account| account.user.clone());
-                let (hasher, password) = (self.hasher.clone(), proof.password.clone());
-                self.verdicts.settle(key, key, async move { settle(&hasher, password, phc, user).await }).await
+                let (hasher, guesses) = (self.hasher.clone(), self.guesses.clone());
+                let PasswordProof { username, password } = proof.clone();
+                // Counted inside the flight, which goes on when its caller leaves: hanging up hides no guess.
+                let flight = async move {
+                    let Ok(pace) = guesses.reserve(from, &username) else {
+                        return Settled { verdict: Verdict::Refused(Refusal::TooMany), life: None };
+                    };
+                    wait(pace).await;
+                    let settled = settle(&hasher, password, phc, user).await;
+                    if !matches!(settled.verdict, Verdict::Refused(_)) {
+                        guesses.refund(from, &username);
+                    }
+                    settled
+                };
+                self.verdicts.settle(key, key, flight).await
             }
         };
         Ok(match (verdict, account) {
             (Verdict::Proven(_), Some(account)) if account.disabled => Outcome::Refused(AuthError::Disabled),
             (Verdict::Proven(_), Some(account)) => Outcome::Granted(principal(account.user, Scopes::ALL)),
             (Verdict::CannotCheck, _) => Outcome::Unavailable,
-            (Verdict::Proven(_) | Verdict::Refused(_), _) => refused(&self.guesses, from, &proof.username).await,
+            (Verdict::Refused(Refusal::TooMany), _) => {
+                let retry_after = self.guesses.check(from).err().unwrap_or(Duration::from_secs(1));
+                Outcome::Refused(AuthError::RateLimited { retry_after })
+            }
+            (Verdict::Proven(_) | Verdict::Refused(_), _) => Outcome::Refused(AuthError::Invalid),
         })
     }
 }

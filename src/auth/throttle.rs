@@ -62,14 +62,28 @@ impl Throttle {
         self.names.fill(name.to_owned(), now);
         pace
     }
-
-    /// How long a proof that costs much to check has to wait, because many under this name failed.
-    pub(super) fn pace(&self, name: &str) -> Pace {
-        self.names.room(name, self.clock.now()).map_or(Pace::Slow(DELAY), |()| Pace::Free)
-    }
 }
 
 /// The network that one customer has: an address of IPv4, a /64 of IPv6.
+// A guess is counted before it is judged, so that many at once are no more than many in a row.
+impl Throttle {
+    /// Counts a guess as failed beforehand; how fast it may be judged, or after what time there is room for another.
+    pub(super) fn reserve(&self, address: Option<IpAddr>, name: &str) -> Result<Pace, Duration> {
+        let now = self.clock.now();
+        self.addresses.take(address.map(network), now)?;
+        let pace = self.names.room(name, now).map_or(Pace::Slow(DELAY), |()| Pace::Free);
+        self.names.fill(name.to_owned(), now);
+        Ok(pace)
+    }
+
+    /// Takes a counted guess back: it was right, or was not judged.
+    pub(super) fn refund(&self, address: Option<IpAddr>, name: &str) {
+        let now = self.clock.now();
+        self.addresses.give_back(&address.map(network), now);
+        self.names.give_back(name, now);
+    }
+}
+
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
@@ -90,6 +104,30 @@ struct Level {
 }
 
 impl<K: std::hash::Hash + Eq + Send + Sync + 'static> Buckets<K> {
+    /// One failure more if there is room for it, looked at and filled in one step.
+    fn take(&self, key: K, now: Timestamp) -> Result<(), Duration> {
+        let level = self.levels.get_with(key, || Arc::new(Mutex::new(Level { failures: 0.0, at: now })));
+        let mut level = level.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = self.leaked(*level, now);
+        let excess = failures + 1.0 - self.capacity;
+        if excess > 0.0 {
+            return Err(MINUTE.mul_f64((excess / self.capacity).min(1.0)));
+        }
+        *level = Level { failures: failures + 1.0, at: now };
+        Ok(())
+    }
+
+    /// One failure less.
+    fn give_back<Q>(&self, key: &Q, now: Timestamp)
+    where
+        Q: std::hash::Hash + Eq + ?Sized,
+        K: std::borrow::Borrow<Q>,
+    {
+        let Some(level) = self.levels.get(key) else { return };
+        let mut level = level.lock().unwrap_or_else(PoisonError::into_inner);
+        *level = Level { failures: (self.leaked(*level, now) - 1.0).max(0.0), at: now };
+    }
+
     fn new(capacity: f64) -> Self {
         Self { capacity, levels: Cache::builder().max_capacity(BUCKETS).time_to_idle(2 * MINUTE).build() }
     }
@@ -160,8 +198,8 @@ mod tests {
         let from = |at: u8| Some(IpAddr::from([10, 0, 0, at]));
         assert!((0..30).all(|at| throttle.failed(from(at), "ann") == Pace::Free));
         assert_eq!(throttle.failed(from(30), "ann"), Pace::Slow(DELAY));
-        assert_eq!(throttle.pace("ann"), Pace::Slow(DELAY));
-        assert_eq!(throttle.pace("bob"), Pace::Free);
+        assert_eq!(throttle.reserve(from(31), "ann"), Ok(Pace::Slow(DELAY)));
+        assert_eq!(throttle.reserve(from(31), "bob"), Ok(Pace::Free));
     }
 
     #[test]
@@ -171,5 +209,15 @@ mod tests {
         assert_ne!(at("2001:db8:0:1::1"), at("2001:db8:0:2::1"));
         assert_eq!(at("::ffff:10.0.0.1"), at("10.0.0.1"));
         assert_ne!(at("10.0.0.1"), at("10.0.0.2"));
+    }
+
+    #[test]
+    fn a_guess_is_counted_before_it_is_judged() {
+        let (throttle, _) = throttle();
+        let from = Some(IpAddr::from([10, 0, 0, 1]));
+        assert!((0..10).all(|_| throttle.reserve(from, "ann").is_ok()));
+        assert!(throttle.reserve(from, "bob").is_err(), "ten are under way");
+        throttle.refund(from, "ann");
+        assert!(throttle.reserve(from, "bob").is_ok());
     }
 }

@@ -73,6 +73,8 @@ pub enum Refusal {
     Stale,
     /// The identity server has seen the proof before.
     Replayed,
+    /// Too many wrong ones came before it; it was not judged.
+    TooMany,
 }
 
 /// A verdict and how long it may be repeated; `None`: not at all.

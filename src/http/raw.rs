@@ -90,7 +90,7 @@ async fn upload(State(app): State<AppState>, request: Request) -> Response {
 async fn chunk(app: &AppState, parts: &Parts, body: Body) -> Result<Upload, Wire> {
     let by = app.gate.admit(&app.presented(parts, Vec::new())).await?;
     let sent = Sent::parse(&parts.headers, body.size_hint().exact())?;
-    let hinted = hinted(app, &by, &parts.headers).await?;
+    let hinted = hinted_for_chunk(app, &by, &parts.headers).await?;
     place::chunk(app, &by, sent, hinted, incoming(body)).await
 }
 
@@ -197,9 +197,20 @@ fn named(id: Result<Path<String>, Rejection>) -> Result<UploadId, Wire> {
 /// The upload that the cookie names, whatever its state, if it is the principal's.
 async fn hinted(app: &AppState, by: &Principal, headers: &HeaderMap) -> Result<Option<Upload>, Wire> {
     let Hint::Upload(id) = Hint::of(headers) else { return Ok(None) };
-    match app.uploads.status(by, id).await {
+    taken(app.uploads.status(by, id).await)
+}
+
+/// The upload that the cookie names, for a chunk: a key that may write needs no right to read for it.
+async fn hinted_for_chunk(app: &AppState, by: &Principal, headers: &HeaderMap) -> Result<Option<Upload>, Wire> {
+    let Hint::Upload(id) = Hint::of(headers) else { return Ok(None) };
+    taken(app.uploads.candidate(by, id).await)
+}
+
+/// A hint that leads nowhere is none.
+fn taken(hinted: Result<Upload, UploadError>) -> Result<Option<Upload>, Wire> {
+    match hinted {
         Ok(upload) => Ok(Some(upload)),
-        Err(UploadError::NotFound) => Ok(None),
+        Err(UploadError::NotFound | UploadError::OutOfScope { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

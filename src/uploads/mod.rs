@@ -291,6 +291,32 @@ impl Uploads {
     /// # Errors
     /// A store's failure.
     pub async fn named(&self, by: &Principal, filename: &str, size: Option<u64>) -> Result<Vec<Upload>, UploadError> {
+        within(by, Scope::Read)?;
+        self.by_name(by, filename, size).await
+    }
+
+    /// The uploads that a chunk of this name and size may belong to, as [`Uploads::named`]; none for a proof that may not
+    /// write.
+    ///
+    /// # Errors
+    /// A store's failure.
+    pub async fn candidates(&self, by: &Principal, filename: &str, size: u64) -> Result<Vec<Upload>, UploadError> {
+        match by.scopes.contain(Scope::Write) {
+            true => self.by_name(by, filename, Some(size)).await,
+            false => Ok(Vec::new()),
+        }
+    }
+
+    /// The upload of that id, for a chunk that may belong to it.
+    ///
+    /// # Errors
+    /// [`UploadError::NotFound`], [`UploadError::OutOfScope`], or a store's failure.
+    pub async fn candidate(&self, by: &Principal, id: UploadId) -> Result<Upload, UploadError> {
+        within(by, Scope::Write)?;
+        self.find(by, id).await
+    }
+
+    async fn by_name(&self, by: &Principal, filename: &str, size: Option<u64>) -> Result<Vec<Upload>, UploadError> {
         if by.user.is_none() {
             return Ok(Vec::new());
         }

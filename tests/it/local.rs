@@ -426,3 +426,53 @@ async fn nothing_that_admits_is_in_the_database_or_printed() {
     }
     house.stop().await;
 }
+
+#[tokio::test]
+async fn the_raw_door_knows_scopes_too() {
+    let house = House::start().await;
+    let ann = add_user(&house.stores, "ann", &house.app.clock).await;
+    let only = async |scopes: &[Scope]| house.key(ann, |kept| kept.scopes = scopes.iter().copied().collect()).await;
+    let chunk = async |key: &ApiKey, cookie: &str, range: &str, bytes: &str| {
+        let headers = [
+            ("Authorization", &*format!("ApiKey ann:{}", key.reveal())),
+            ("Content-Disposition", "attachment; filename=\"f\""),
+            ("Content-Range", range),
+            ("Cookie", cookie),
+        ];
+        let nobody = house.app.anonymous();
+        nobody.send_as_is("POST", "/chunked_uploads/upload/", &owned(&headers), bytes.into()).await
+    };
+    let writer = only(&[Scope::Create, Scope::Write]).await;
+    let first = chunk(&writer, "a=b", "bytes 0-4/10", "01234").await.expect(200);
+    let cookie = first.header("set-cookie").and_then(|line| line.split(';').next()).expect("a cookie").to_owned();
+    chunk(&writer, &cookie, "bytes 0-4/10", "01234").await.expect(200);
+    chunk(&only(&[Scope::Read]).await, &cookie, "bytes 0-4/10", "01234").await.expect(403);
+    chunk(&only(&[Scope::Read]).await, &cookie, "bytes 5-9/10", "56789").await.expect(403);
+    for query in ["", "?file=f"] {
+        let proof = format!("ApiKey ann:{}", writer.reveal());
+        let path = format!("/chunked_uploads/upload/{query}");
+        let headers = owned(&[("Authorization", &proof)]);
+        house.app.anonymous().send_as_is("GET", &path, &headers, vec![]).await.expect(403);
+    }
+    chunk(&writer, &cookie, "bytes 5-9/10", "56789").await.expect(200);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_guesses_at_once_are_no_more_than_many_in_a_row() {
+    let house = House::start().await;
+    house.user("ann").await;
+    let guesses: Vec<_> = (0..40)
+        .map(|at| {
+            let (nobody, guess) = (house.app.anonymous(), basic("ann", &format!("guess {at}")));
+            let headers = owned(&[("Authorization", &guess)]);
+            tokio::spawn(async move { nobody.send_as_is("GET", "/api/v1/uploads", &headers, vec![]).await.status })
+        })
+        .collect();
+    let mut judged = 0;
+    for guess in guesses {
+        judged += usize::from(guess.await.expect("no panic") == 401);
+    }
+    assert_eq!(judged, 10);
+    house.stop().await;
+}

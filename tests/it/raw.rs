@@ -418,3 +418,24 @@ async fn urls_and_cookies_follow_the_public_url() {
     assert_eq!(near.header("set-cookie"), Some(expected.as_str()));
     app.stop().await;
 }
+
+#[tokio::test]
+async fn a_chunk_sent_again_does_not_go_on_in_another_file_of_its_name_and_size() {
+    let app = TestApp::start().await;
+    let (mut one, mut other) = (Page::of(app.user("alice")), Page::of(app.user("alice")));
+    let a = id(&one.chunk("f", (0, 9, 20), b"AAAAAAAAAA").await.expect(200));
+    let b = id(&other.chunk("f", (0, 9, 20), b"BBBBBBBBBB").await.expect(200));
+    assert_ne!(a, b);
+    one.chunk("f", (10, 19, 20), b"AAAAAAAAAA").await.expect(200);
+    let again = one.chunk("f", (10, 19, 20), b"AAAAAAAAAA").await.expect(200);
+    assert_eq!((id(&again), size(&again)), (a.clone(), 20), "its answer was lost, no more");
+    // Without a cookie the bytes tell.
+    let again = Page::of(app.user("alice")).chunk("f", (10, 19, 20), b"AAAAAAAAAA").await.expect(200);
+    assert_eq!(id(&again), a);
+    other.chunk("f", (10, 19, 20), b"BBBBBBBBBB").await.expect(200);
+    for (page, upload, content) in [(&mut one, &a, [b'A'; 20]), (&mut other, &b, [b'B'; 20])] {
+        page.done(upload).await.expect(200);
+        assert_eq!(page.content(upload).await, content);
+    }
+    app.stop().await;
+}

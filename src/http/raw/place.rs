@@ -8,7 +8,7 @@ use crate::{
     domain::{
         digest::Algorithm,
         names::display_name,
-        principal::Principal,
+        principal::{Principal, Scope},
         upload::{At, Claim, Refusal, State, Upload},
     },
     http::{
@@ -75,7 +75,10 @@ pub(super) async fn chunk(
         Some(name) => name.to_owned(),
         None => return Err(bad("Content-Disposition with the name of the file is needed")),
     };
-    let mut candidates = app.uploads.named(by, &name, Some(sent.total)).await?;
+    if sent.start != Some(0) && !by.scopes.contain(Scope::Write) {
+        return Err(UploadError::OutOfScope { scope: Scope::Write }.into());
+    }
+    let mut candidates = app.uploads.candidates(by, &name, sent.total).await?;
     let hinted = hinted.filter(|upload| upload.filename == name);
     if let Some(upload) = hinted.as_ref().filter(|upload| upload.size == Some(sent.total)) {
         candidates.retain(|other| other.id != upload.id);
@@ -90,13 +93,23 @@ pub(super) async fn chunk(
             None => append(app, by, new(&name, &sent), sent.claim(At::Exactly(0), sent.length), body).await,
         };
     };
+    // The upload that the cookie names is judged before any other, and a repetition before a continuation: a chunk that
+    // was sent again must not go on in another file of the same name and size that happens to stand where it begins.
+    let is_hinted = |upload: &&Upload| hinted.as_ref().is_some_and(|hinted| hinted.id == upload.id);
+    let (hint, others) = open.split_at(open.iter().take(1).filter(is_hinted).count());
+    if let Some(upload) = hint.iter().find(|upload| upload.offset == start) {
+        return append(app, by, Target::Known(upload.id), sent.claim(At::Exactly(start), sent.length), body).await;
+    }
+    let mut body = body;
+    for group in [hint, others] {
+        body = match replayed(app, by, group, start, &sent, body).await? {
+            Replayed::Taken(upload) => return Ok(*upload),
+            Replayed::Foreign(body) => body,
+        };
+    }
     if let Some(upload) = open.iter().find(|upload| upload.offset == start) {
         return append(app, by, Target::Known(upload.id), sent.claim(At::Exactly(start), sent.length), body).await;
     }
-    let body = match replayed(app, by, &open, start, &sent, body).await? {
-        Replayed::Taken(upload) => return Ok(*upload),
-        Replayed::Foreign(body) => body,
-    };
     if start == 0 {
         return append(app, by, new(&name, &sent), sent.claim(At::Exactly(0), sent.length), body).await;
     }
@@ -125,7 +138,7 @@ async fn replayed(
         body = match app.uploads.compare(upload, start, stored, body).await? {
             Compared::Other(whole) => whole,
             Compared::Same(_) if end <= upload.offset => {
-                return Ok(Replayed::Taken(Box::new(app.uploads.status(by, upload.id).await?)));
+                return Ok(Replayed::Taken(Box::new(app.uploads.candidate(by, upload.id).await?)));
             }
             Compared::Same(rest) => {
                 let claim = sent.claim(At::Exactly(upload.offset), end - upload.offset);
