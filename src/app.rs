@@ -9,14 +9,14 @@ use axum::Router;
 use tokio::net::TcpListener;
 
 use crate::{
-    auth::{self, Gate},
+    auth::{self, Gate, sweeper::Sweeper},
     config::Config,
     content::{ContentStore, local::LocalStore},
     db,
     domain::Clock,
     http,
     uploads::{Uploads, reaper::Reaper},
-    worker::{Tasks, Workers},
+    worker::{Tasks, Worker, Workers},
 };
 
 /// How long what was told to let go may take to do so.
@@ -65,7 +65,8 @@ pub async fn start(
     let router = http::router(state, readiness, pages, &config.server, cors, &tasks);
 
     let workers = Arc::new(Workers::default());
-    spawn_workers(&workers, &uploads, &stores, clock, &tasks);
+    spawn_worker(&workers, Reaper::new(uploads.clone()), &clock, &tasks);
+    spawn_worker(&workers, Sweeper::new(stores.accounts.clone(), clock.clone()), &clock, &tasks);
     let grace = config.server.shutdown_grace;
     tasks.spawn({
         let (settings, tasks) = (config.server, tasks.clone());
@@ -74,14 +75,9 @@ pub async fn start(
     Ok(Running { address, grace, tasks, workers, uploads, stores })
 }
 
-fn spawn_workers(workers: &Arc<Workers>, uploads: &Uploads, stores: &db::Stores, clock: Arc<dyn Clock>, tasks: &Tasks) {
-    let reaper = Reaper::new(uploads.clone());
-    let sweeper = crate::auth::sweeper::Sweeper::new(stores.accounts.clone(), clock.clone());
-    let (one, other) = (workers.clone(), workers.clone());
-    let (clock_one, clock_other) = (clock.clone(), clock);
-    let (tasks_one, tasks_other) = (tasks.clone(), tasks.clone());
-    tasks.spawn(async move { one.run(reaper, &*clock_one, &tasks_one).await });
-    tasks.spawn(async move { other.run(sweeper, &*clock_other, &tasks_other).await });
+fn spawn_worker(workers: &Arc<Workers>, worker: impl Worker, clock: &Arc<dyn Clock>, tasks: &Tasks) {
+    let (workers, clock, own) = (workers.clone(), clock.clone(), tasks.clone());
+    tasks.spawn(async move { workers.run(worker, &*clock, &own).await });
 }
 
 /// What must work for the service to be ready. Never the identity server: an outage there must not take the service out

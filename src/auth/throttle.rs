@@ -58,22 +58,18 @@ impl Throttle {
     pub(super) fn failed(&self, address: Option<IpAddr>, name: &str) -> Pace {
         let now = self.clock.now();
         self.addresses.fill(address.map(network), now);
-        let pace = self.names.room(name, now).map_or(Pace::Slow(DELAY), |()| Pace::Free);
-        self.names.fill(name.to_owned(), now);
-        pace
+        self.counted(name, now)
     }
-}
 
-/// The network that one customer has: an address of IPv4, a /64 of IPv6.
-// A guess is counted before it is judged, so that many at once are no more than many in a row.
-impl Throttle {
-    /// Counts a guess as failed beforehand; how fast it may be judged, or after what time there is room for another.
+    /// Counts a guess as failed before it is judged, so that many at once are no more than many in a row; how fast it may
+    /// be judged.
+    ///
+    /// # Errors
+    /// When there is room for another.
     pub(super) fn reserve(&self, address: Option<IpAddr>, name: &str) -> Result<Pace, Duration> {
         let now = self.clock.now();
         self.addresses.take(address.map(network), now)?;
-        let pace = self.names.room(name, now).map_or(Pace::Slow(DELAY), |()| Pace::Free);
-        self.names.fill(name.to_owned(), now);
-        Ok(pace)
+        Ok(self.counted(name, now))
     }
 
     /// Takes a counted guess back: it was right, or was not judged.
@@ -82,8 +78,16 @@ impl Throttle {
         self.addresses.give_back(&address.map(network), now);
         self.names.give_back(name, now);
     }
+
+    /// Counts a failure under a name.
+    fn counted(&self, name: &str, now: Timestamp) -> Pace {
+        let pace = self.names.room(name, now).map_or(Pace::Slow(DELAY), |()| Pace::Free);
+        self.names.fill(name.to_owned(), now);
+        pace
+    }
 }
 
+/// The network that one customer has: an address of IPv4, a /64 of IPv6.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
@@ -109,12 +113,15 @@ impl<K: std::hash::Hash + Eq + Send + Sync + 'static> Buckets<K> {
         let level = self.levels.get_with(key, || Arc::new(Mutex::new(Level { failures: 0.0, at: now })));
         let mut level = level.lock().unwrap_or_else(PoisonError::into_inner);
         let failures = self.leaked(*level, now);
-        let excess = failures + 1.0 - self.capacity;
-        if excess > 0.0 {
-            return Err(MINUTE.mul_f64((excess / self.capacity).min(1.0)));
-        }
+        self.beside(failures)?;
         *level = Level { failures: failures + 1.0, at: now };
         Ok(())
+    }
+
+    /// Whether one more failure fits beside so many; else when it will.
+    fn beside(&self, failures: f64) -> Result<(), Duration> {
+        let excess = failures + 1.0 - self.capacity;
+        if excess <= 0.0 { Ok(()) } else { Err(MINUTE.mul_f64((excess / self.capacity).min(1.0))) }
     }
 
     /// One failure less.
@@ -138,9 +145,7 @@ impl<K: std::hash::Hash + Eq + Send + Sync + 'static> Buckets<K> {
         K: std::borrow::Borrow<Q>,
     {
         let Some(level) = self.levels.get(key) else { return Ok(()) };
-        let failures = self.leaked(*level.lock().unwrap_or_else(PoisonError::into_inner), now);
-        let excess = failures + 1.0 - self.capacity;
-        if excess <= 0.0 { Ok(()) } else { Err(MINUTE.mul_f64((excess / self.capacity).min(1.0))) }
+        self.beside(self.leaked(*level.lock().unwrap_or_else(PoisonError::into_inner), now))
     }
 
     fn fill(&self, key: K, now: Timestamp) {
