@@ -9,7 +9,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 
 use crate::{
-    auth::{self, Gate, sweeper::Sweeper},
+    auth::{self, Gate, Throttle, sweeper::Sweeper},
     config::Config,
     content::{ContentStore, local::LocalStore},
     db,
@@ -51,9 +51,7 @@ pub async fn start(
     content.check().await.map_err(|error| format!("the content store cannot be used: {error}"))?;
     let uploads =
         Uploads::new(stores.uploads.clone(), content.clone(), clock.clone(), tasks.clone(), config.uploads.clone());
-    let gate =
-        Gate::open(config.auth.clone(), &config.identity, stores.accounts.clone(), clock.clone(), tasks.clone())?
-            .joined_by(auth::local::authenticators(&config.auth, &stores.credentials, &clock, &tasks));
+    let gate = gate(&config, &stores, &clock, &tasks)?;
     if config.auth.anonymous {
         tracing::warn!("auth.anonymous is on: whoever reaches this service may upload without credentials");
     }
@@ -73,6 +71,14 @@ pub async fn start(
         async move { http::server::serve(listener, router, &settings, &tasks).await }
     });
     Ok(Running { address, grace, tasks, workers, uploads, stores })
+}
+
+/// The gate with every authenticator. A guess counts for all of them, whoever judges it.
+fn gate(config: &Config, stores: &db::Stores, clock: &Arc<dyn Clock>, tasks: &Tasks) -> Result<Gate, String> {
+    let (auth, guesses) = (&config.auth, Arc::new(Throttle::new(clock.clone())));
+    let local = auth::local::authenticators(auth, &guesses, &stores.credentials, clock, tasks);
+    let (accounts, clock, tasks) = (stores.accounts.clone(), clock.clone(), tasks.clone());
+    Ok(Gate::open(auth.clone(), &config.identity, &guesses, accounts, clock, tasks)?.joined_by(local))
 }
 
 fn spawn_worker(workers: &Arc<Workers>, worker: impl Worker, clock: &Arc<dyn Clock>, tasks: &Tasks) {

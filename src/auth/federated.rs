@@ -1,4 +1,4 @@
-//! The signature authenticator: checks form and window itself, lets the identity server judge, and maps its answer.
+//! The signature authenticator: checks window and reuse itself, and lets the identity server judge (`desk`).
 //!
 //! Promises: a principal is made only of a verdict on exactly this proof, or of a binding that such a verdict made
 //! earlier, and never of "a user of that name exists". What cannot be checked (no answer, no database) is
@@ -13,17 +13,19 @@ use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    AuthError, Facts, Reuse, SignatureSettings,
+    AuthError, Facts, Judge, Method, Reuse, Settings, SignatureSettings,
     credentials::{Credential, SignatureV1},
-    gate::{Authenticator, Outcome},
-    identity::{self, Answer, Proof, Status, code},
-    provisioning::Provisioning,
-    verdicts::{self, Proven, Refusal, Settled, Verdict, Verdicts, length_prefixed},
+    delegated::Delegated,
+    desk::Desk,
+    gate::{Authenticator, Outcome, unavailable},
+    identity::{self, Proof},
+    throttle::Throttle,
+    verdicts::{Proven, Refusal, Verdict, length_prefixed},
 };
 use crate::{
     db::{Accounts, StoreError},
     domain::{
-        Clock, Timestamp, UploadId, UserId, after,
+        Clock, UploadId, UserId, after,
         principal::{Binding, Limits, Principal, ProofHash, Reach, Scopes, User},
         signing,
     },
@@ -34,72 +36,62 @@ use crate::{
 const SPENT_SLACK: Duration = Duration::from_secs(60);
 const SCHEME: &str = "v1";
 
+/// The authenticators that `settings` ask for and that rely on the identity server; all of them share one desk.
+///
+/// # Errors
+/// One sentence about the setting that cannot be used.
+pub(super) fn authenticators(
+    settings: &Settings,
+    identity: &identity::Settings,
+    guesses: &Arc<Throttle>,
+    accounts: Arc<dyn Accounts>,
+    clock: Arc<dyn Clock>,
+    tasks: Tasks,
+) -> Result<Vec<Box<dyn Authenticator>>, String> {
+    let delegated: Vec<Method> = settings.judged_by(Judge::Identity).collect();
+    if delegated.is_empty() {
+        return Ok(Vec::new());
+    }
+    let client = identity::Client::new(identity)?;
+    let desk = Arc::new(Desk::new(client, accounts.clone(), clock.clone(), tasks));
+    let authenticator = |method| -> Box<dyn Authenticator> {
+        match method {
+            Method::Signature => {
+                Box::new(Federated::new(&settings.signature, desk.clone(), accounts.clone(), clock.clone()))
+            }
+            Method::ApiKey | Method::Basic => Box::new(Delegated::new(method, desk.clone(), guesses.clone())),
+        }
+    };
+    Ok(delegated.into_iter().map(authenticator).collect())
+}
+
 /// Judges v1 signatures by asking the identity server.
-pub struct Federated {
+struct Federated {
     window: Duration,
     reuse: Reuse,
     accounts: Arc<dyn Accounts>,
     clock: Arc<dyn Clock>,
-    verdicts: Verdicts,
     desk: Arc<Desk>,
 }
 
-/// What a question needs that may outlive the request it came with.
-struct Desk {
-    window: Duration,
-    client: identity::Client,
-    provisioning: Provisioning,
-    clock: Arc<dyn Clock>,
-}
-
 impl Federated {
-    /// An authenticator that asks through `client`.
-    pub fn new(
-        settings: &SignatureSettings,
-        client: identity::Client,
-        accounts: Arc<dyn Accounts>,
-        clock: Arc<dyn Clock>,
-        tasks: Tasks,
-    ) -> Self {
-        let provisioning = Provisioning::new(client.realm(), accounts.clone(), clock.clone());
-        Self {
-            window: settings.window,
-            reuse: settings.v1_reuse,
-            accounts,
-            clock: clock.clone(),
-            verdicts: Verdicts::new(clock.clone(), tasks),
-            desk: Arc::new(Desk { window: settings.window, client, provisioning, clock }),
-        }
+    fn new(settings: &SignatureSettings, desk: Arc<Desk>, accounts: Arc<dyn Accounts>, clock: Arc<dyn Clock>) -> Self {
+        Self { window: settings.window, reuse: settings.v1_reuse, accounts, clock, desk }
     }
 
     /// A proof inside its window: judged, then held against the rule of reuse.
     async fn inside(&self, proof: &SignatureV1, facts: &Facts) -> Result<Outcome, StoreError> {
-        let proven = match self.verdict(proof, facts).await {
-            Verdict::Proven(proven) => proven,
-            Verdict::Refused(refusal) => return Ok(Outcome::Refused(self.refused(refusal))),
-            Verdict::CannotCheck => return Ok(Outcome::Unavailable),
-        };
-        // A verdict may be a minute old, the account's state may not.
-        match self.accounts.find(proven.user.id).await? {
-            Some(account) if !account.disabled => self.reused(proof, &proven).await,
-            Some(_) => Ok(Outcome::Refused(AuthError::Disabled)),
-            None => Ok(Outcome::Unavailable),
+        let case = self.desk.case(asked(proof), after(proof.signed_at, self.window), facts);
+        let verdict = self.desk.verdict(case, Desk::ask).await;
+        match self.desk.as_of_now(verdict).await? {
+            Verdict::Proven(proven) => self.reused(proof, &proven).await,
+            Verdict::Refused(refusal) => Ok(Outcome::Refused(self.refused(refusal))),
+            Verdict::CannotCheck => Ok(Outcome::Unavailable),
         }
     }
 
-    async fn verdict(&self, proof: &SignatureV1, facts: &Facts) -> Verdict {
-        let (realm, audience) = (self.desk.client.realm(), self.desk.client.audience());
-        let inputs = [realm, audience, SCHEME, &proof.api_key, &proof.timestamp, &proof.signature];
-        let client_ip = facts.client_ip.map(|ip| ip.to_string()).unwrap_or_default();
-        let request = [&facts.method, &facts.path, facts.host.as_deref().unwrap_or_default(), &client_ip];
-        let key = self.verdicts.key(&inputs);
-        let flight = self.verdicts.key(&[inputs.as_slice(), &request].concat());
-        let question = self.desk.clone().settle(proof.clone(), facts.clone());
-        self.verdicts.settle(key, flight, question).await
-    }
-
     async fn reused(&self, proof: &SignatureV1, proven: &Proven) -> Result<Outcome, StoreError> {
-        let hash = proof_hash(self.desk.client.realm(), proof);
+        let hash = proof_hash(self.desk.realm(), proof);
         let binding = |exclusive| Some(Binding { proof: hash, exclusive });
         let (reach, may_create, binding) = match self.reuse {
             Reuse::Window => (Reach::Own, true, binding(false)),
@@ -127,7 +119,7 @@ impl Federated {
         if self.reuse == Reuse::Once {
             return stale();
         }
-        let bound = self.accounts.bound(proof_hash(self.desk.client.realm(), proof)).await?;
+        let bound = self.accounts.bound(proof_hash(self.desk.realm(), proof)).await?;
         let Some((_, owner)) = bound.first().copied() else { return stale() };
         let Some(account) = self.accounts.find(owner).await? else { return stale() };
         if account.disabled {
@@ -157,7 +149,7 @@ impl Federated {
 #[async_trait]
 impl Authenticator for Federated {
     fn scheme(&self) -> &'static str {
-        "signature-v1"
+        Method::Signature.scheme()
     }
 
     async fn judge(&self, credential: &Credential, facts: &Facts) -> Outcome {
@@ -167,70 +159,14 @@ impl Authenticator for Federated {
         } else {
             self.outside(proof).await
         };
-        outcome.unwrap_or_else(|error| {
-            tracing::error!(%error, "authentication cannot use the database");
-            Outcome::Unavailable
-        })
+        outcome.unwrap_or_else(|error| unavailable(&error))
     }
 }
 
-impl Desk {
-    /// Asks, and provisions whom the answer calls active. Runs to its end whoever still waits for it.
-    async fn settle(self: Arc<Self>, proof: SignatureV1, facts: Facts) -> Settled {
-        let credential = Proof::Signature {
-            scheme: SCHEME.into(),
-            api_key: proof.api_key,
-            timestamp: proof.timestamp,
-            signature: proof.signature,
-        };
-        let request = identity::Request {
-            method: facts.method,
-            path: facts.path,
-            host: facts.host,
-            client_ip: facts.client_ip.map(|ip| ip.to_string()),
-        };
-        let Ok(answer) = self.client.ask(credential, request).await else { return Settled::cannot_check() };
-        let settled = match answer.status {
-            Status::Active => self.active(&answer, after(proof.signed_at, self.window)).await,
-            Status::Denied | Status::Unsupported => self.denied(&answer).await,
-        };
-        settled.unwrap_or_else(|error| {
-            tracing::error!(%error, "an answer of the identity server could not be recorded");
-            Settled::cannot_check()
-        })
-    }
-
-    async fn active(&self, answer: &Answer, window_end: Timestamp) -> Result<Settled, StoreError> {
-        let Some(user) = answer.user.clone() else { return Ok(Settled::cannot_check()) };
-        let account = self.provisioning.active(user).await?;
-        if account.disabled {
-            let verdict = Verdict::Refused(Refusal::Disabled);
-            return Ok(Settled { verdict, life: verdicts::negative_life(answer) });
-        }
-        let now = self.clock.now();
-        let left = Duration::try_from(window_end.duration_since(now)).unwrap_or_default();
-        let limits = Limits { max_file_bytes: answer.limits.and_then(|limits| limits.max_file_bytes) };
-        let verdict = Verdict::Proven(Arc::new(Proven { user: account.user, limits }));
-        Ok(Settled { verdict, life: verdicts::positive_life(answer, left, now, rand::random()) })
-    }
-
-    async fn denied(&self, answer: &Answer) -> Result<Settled, StoreError> {
-        let said = answer.code.as_deref().unwrap_or_default();
-        tracing::info!(identity.code = said, identity.message = answer.message, "the identity server refuses a proof");
-        if answer.retry_after.is_some() || matches!(said, code::RATE_LIMITED | code::SERVICE_UNAUTHORIZED) {
-            return Ok(Settled::cannot_check());
-        }
-        if let (code::USER_DISABLED, Some(user)) = (said, &answer.user) {
-            self.provisioning.disabled(&user.id).await?;
-        }
-        let refusal = match said {
-            code::USER_DISABLED | code::KEY_DISABLED => Refusal::Disabled,
-            code::TIMESTAMP_OUT_OF_WINDOW => Refusal::Stale,
-            code::REPLAYED => Refusal::Replayed,
-            _ => Refusal::Invalid,
-        };
-        Ok(Settled { verdict: Verdict::Refused(refusal), life: verdicts::negative_life(answer) })
-    }
+/// The proof as it is asked about.
+fn asked(proof: &SignatureV1) -> Proof {
+    let SignatureV1 { api_key, timestamp, signature, signed_at: _ } = proof.clone();
+    Proof::Signature { scheme: SCHEME.into(), api_key, timestamp, signature }
 }
 
 /// The bound uploads that are this user's.
@@ -258,6 +194,7 @@ pub fn proof_hash(realm: &str, proof: &SignatureV1) -> ProofHash {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Timestamp;
     use proptest::prelude::*;
 
     fn hash(parts: &[String; 4]) -> ProofHash {

@@ -5,13 +5,12 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use super::{
-    AuthError, Facts, Method, Presented, Settings,
+    AuthError, Facts, Presented, Settings, Throttle,
     credentials::{self, Credential},
-    federated::Federated,
-    identity,
+    federated, identity,
 };
 use crate::{
-    db::Accounts,
+    db::{Accounts, StoreError},
     domain::{Clock, principal::Principal},
     worker::Tasks,
 };
@@ -50,24 +49,21 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate with the authenticators that `settings` asks for.
+    /// A gate with the authenticators that `settings` asks for and that rely on the identity server.
     ///
     /// # Errors
     /// One sentence about the setting that cannot be used.
     pub fn open(
         settings: Settings,
         identity: &identity::Settings,
+        guesses: &Arc<Throttle>,
         accounts: Arc<dyn Accounts>,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
     ) -> Result<Self, String> {
         settings.check()?;
         identity.check()?;
-        let mut chain: Vec<Box<dyn Authenticator>> = Vec::new();
-        if settings.methods.contains(&Method::Signature) {
-            let client = identity::Client::new(identity)?;
-            chain.push(Box::new(Federated::new(&settings.signature, client, accounts, clock, tasks)));
-        }
+        let chain = federated::authenticators(&settings, identity, guesses, accounts, clock, tasks)?;
         Ok(Self::new(settings, &identity.realm, chain))
     }
 
@@ -129,6 +125,12 @@ impl Gate {
         }
         Err(credentials::not_enabled("this kind of credential"))
     }
+}
+
+/// The answer where the database cannot be asked.
+pub(super) fn unavailable(error: &StoreError) -> Outcome {
+    tracing::error!(%error, "authentication cannot use the database");
+    Outcome::Unavailable
 }
 
 /// One to five seconds, spread so that clients that failed together do not come back together.

@@ -1,8 +1,7 @@
 //! The authenticators of local users: API keys and passwords, judged by what the database holds.
 //!
 //! Promises: wrong, unknown, expired and revoked are one answer, at about one cost; that a user is disabled is told only
-//! after a right proof; guesses are slowed (`throttle`) without anybody being able to lock the owner
-//! out. An API key is looked up on every request, so a revoked one is refused at the next. A right password is
+//! after a right proof; guesses are slowed (`throttle`) without anybody being able to lock the owner out. An API key is looked up on every request, so a revoked one is refused at the next. A right password is
 //! remembered for a minute under the hash it was right for, so a changed one is asked for at once, in every process.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -11,11 +10,10 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    AuthError, Facts, Method, Settings,
+    AuthError, Facts, Judge, Method, Settings, Throttle,
     credentials::{Credential, KeyProof, PasswordProof},
-    gate::{Authenticator, Outcome},
+    gate::{Authenticator, Outcome, unavailable},
     passwords::{DUMMY, Hasher},
-    throttle::{Pace, Throttle},
     verdicts::{POSITIVE_LIFE, Proven, Refusal, Settled, Verdict, Verdicts},
 };
 use crate::{
@@ -34,21 +32,26 @@ const TOUCH_EVERY: Duration = Duration::from_secs(5 * 60);
 /// The authenticators of local users that `settings` ask for.
 pub fn authenticators(
     settings: &Settings,
+    guesses: &Arc<Throttle>,
     credentials: &Arc<dyn Credentials>,
     clock: &Arc<dyn Clock>,
     tasks: &Tasks,
 ) -> Vec<Box<dyn Authenticator>> {
-    let guesses = Arc::new(Throttle::new(clock.clone()));
-    let mut chain: Vec<Box<dyn Authenticator>> = Vec::new();
-    if settings.methods.contains(&Method::ApiKey) {
+    let authenticator = |method| -> Option<Box<dyn Authenticator>> {
         let (credentials, clock, guesses) = (credentials.clone(), clock.clone(), guesses.clone());
-        chain.push(Box::new(ApiKeys { pepper: settings.pepper.clone(), credentials, clock, guesses }));
-    }
-    if settings.methods.contains(&Method::Basic) {
-        let hasher = Arc::new(Hasher::default());
-        chain.push(Box::new(Passwords::sharing(guesses, hasher, credentials.clone(), clock.clone(), tasks.clone())));
-    }
-    chain
+        match method {
+            Method::Signature => None,
+            Method::ApiKey => {
+                let pepper = settings.pepper.clone();
+                Some(Box::new(ApiKeys { pepper, credentials, clock, guesses }))
+            }
+            Method::Basic => {
+                let hasher = Arc::new(Hasher::default());
+                Some(Box::new(Passwords::sharing(guesses, hasher, credentials, clock, tasks.clone())))
+            }
+        }
+    };
+    settings.judged_by(Judge::Local).filter_map(authenticator).collect()
 }
 
 /// Judges API keys.
@@ -86,14 +89,16 @@ impl ApiKeys {
 #[async_trait]
 impl Authenticator for ApiKeys {
     fn scheme(&self) -> &'static str {
-        "api-key"
+        Method::ApiKey.scheme()
     }
 
     async fn judge(&self, credential: &Credential, request: &Facts) -> Outcome {
         let Credential::ApiKey(proof) = credential else { return Outcome::NotMine };
         match self.admit(proof).await {
             Ok(Ok(principal)) => Outcome::Granted(principal),
-            Ok(Err(AuthError::Invalid)) => refused(&self.guesses, request.client_ip, &proof.username).await,
+            Ok(Err(AuthError::Invalid)) => {
+                Outcome::Refused(self.guesses.refuse(request.client_ip, &proof.username).await)
+            }
             Ok(Err(error)) => Outcome::Refused(error),
             Err(error) => unavailable(&error),
         }
@@ -138,17 +143,8 @@ impl Passwords {
                 let (hasher, guesses) = (self.hasher.clone(), self.guesses.clone());
                 let PasswordProof { username, password } = proof.clone();
                 // Counted inside the flight, which goes on when its caller leaves: hanging up hides no guess.
-                let flight = async move {
-                    let Ok(pace) = guesses.reserve(from, &username) else {
-                        return Settled { verdict: Verdict::Refused(Refusal::TooMany), life: None };
-                    };
-                    wait(pace).await;
-                    let settled = settle(&hasher, password, phc, user).await;
-                    if !matches!(settled.verdict, Verdict::Refused(_)) {
-                        guesses.refund(from, &username);
-                    }
-                    settled
-                };
+                let flight =
+                    async move { guesses.judged(key, from, &username, settle(&hasher, password, phc, user)).await };
                 self.verdicts.settle(key, key, flight).await
             }
         };
@@ -156,10 +152,7 @@ impl Passwords {
             (Verdict::Proven(_), Some(account)) if account.disabled => Outcome::Refused(AuthError::Disabled),
             (Verdict::Proven(_), Some(account)) => Outcome::Granted(principal(account.user, Scopes::ALL)),
             (Verdict::CannotCheck, _) => Outcome::Unavailable,
-            (Verdict::Refused(Refusal::TooMany), _) => {
-                let retry_after = self.guesses.check(from).err().unwrap_or(Duration::from_secs(1));
-                Outcome::Refused(AuthError::RateLimited { retry_after })
-            }
+            (Verdict::Refused(Refusal::TooMany), _) => Outcome::Refused(self.guesses.too_many(from)),
             (Verdict::Proven(_) | Verdict::Refused(_), _) => Outcome::Refused(AuthError::Invalid),
         })
     }
@@ -180,7 +173,7 @@ async fn settle(hasher: &Hasher, password: String, phc: String, user: Option<Use
 #[async_trait]
 impl Authenticator for Passwords {
     fn scheme(&self) -> &'static str {
-        "basic"
+        Method::Basic.scheme()
     }
 
     async fn judge(&self, credential: &Credential, request: &Facts) -> Outcome {
@@ -192,24 +185,4 @@ impl Authenticator for Passwords {
 fn principal(user: User, scopes: Scopes) -> Principal {
     let may_create = scopes.contain(Scope::Create);
     Principal { user: Some(user), reach: Reach::Own, may_create, scopes, limits: Limits::default(), binding: None }
-}
-
-/// The answer to a wrong proof.
-async fn refused(guesses: &Throttle, from: Option<IpAddr>, name: &str) -> Outcome {
-    if let Err(retry_after) = guesses.check(from) {
-        return Outcome::Refused(AuthError::RateLimited { retry_after });
-    }
-    wait(guesses.failed(from, name)).await;
-    Outcome::Refused(AuthError::Invalid)
-}
-
-async fn wait(pace: Pace) {
-    if let Pace::Slow(delay) = pace {
-        tokio::time::sleep(delay).await;
-    }
-}
-
-fn unavailable(error: &StoreError) -> Outcome {
-    tracing::error!(%error, "authentication cannot use the database");
-    Outcome::Unavailable
 }

@@ -7,6 +7,8 @@
 //! deliberately has no switch that admits somebody while the identity server cannot be asked.
 
 pub mod credentials;
+mod delegated;
+mod desk;
 pub mod federated;
 mod gate;
 pub mod identity;
@@ -21,6 +23,7 @@ use std::{fmt, net::IpAddr, time::Duration};
 
 pub use gate::{Authenticator, Gate, Outcome};
 use secrecy::{ExposeSecret as _, SecretString};
+pub use throttle::Throttle;
 
 use crate::domain::{Timestamp, keys};
 
@@ -116,6 +119,10 @@ pub struct Settings {
     /// invalid. Never printed.
     #[serde(serialize_with = "hidden")]
     pub pepper: SecretString,
+    /// Who judges API keys.
+    pub api_key: Judge,
+    /// Who judges passwords.
+    pub basic: Judge,
     /// About signatures.
     pub signature: SignatureSettings,
 }
@@ -127,6 +134,8 @@ impl Default for Settings {
             anonymous: false,
             query_credentials: false,
             pepper: SecretString::default(),
+            api_key: Judge::Local,
+            basic: Judge::Local,
             signature: SignatureSettings::default(),
         }
     }
@@ -137,6 +146,26 @@ fn hidden<S: serde::Serializer>(secret: &SecretString, to: S) -> Result<S::Ok, S
 }
 
 impl Settings {
+    /// The accepted kinds of credentials that this judge decides on.
+    pub fn judged_by(&self, judge: Judge) -> impl Iterator<Item = Method> {
+        let accepted = |method: &Method| self.methods.contains(method);
+        Method::ALL.into_iter().filter(accepted).filter(move |method| self.judge_of(*method) == judge)
+    }
+
+    fn judge_of(&self, method: Method) -> Judge {
+        match method {
+            // The secrets that sign are with the identity server alone.
+            Method::Signature => Judge::Identity,
+            Method::ApiKey => self.api_key,
+            Method::Basic => self.basic,
+        }
+    }
+
+    /// Whether the service hashes API keys of its own.
+    pub fn needs_pepper(&self) -> bool {
+        self.judged_by(Judge::Local).any(|method| method == Method::ApiKey)
+    }
+
     /// Whether API keys can be hashed with the pepper.
     ///
     /// # Errors
@@ -156,7 +185,7 @@ impl Settings {
         if self.methods.is_empty() && !self.anonymous {
             return Err("auth.methods is empty and auth.anonymous is off: nobody could be admitted".into());
         }
-        if self.methods.contains(&Method::ApiKey) {
+        if self.needs_pepper() {
             self.check_pepper().map_err(|reason| format!("auth.pepper {reason}"))?;
         }
         let accepted = Duration::from_secs(5)..=Duration::from_secs(900);
@@ -173,10 +202,34 @@ impl Settings {
 pub enum Method {
     /// `api_key`, `timestamp` and `signature`, judged by the identity server.
     Signature,
-    /// `username` and `api_key`, or `Authorization: ApiKey`, judged here.
+    /// `username` and `api_key`, or `Authorization: ApiKey`.
     ApiKey,
-    /// `Authorization: Basic`, judged here.
+    /// `Authorization: Basic`.
     Basic,
+}
+
+impl Method {
+    /// Every kind, in the order in which the challenge names them.
+    pub const ALL: [Self; 3] = [Self::Signature, Self::ApiKey, Self::Basic];
+
+    /// The name of its scheme in the challenge, whoever judges it.
+    fn scheme(self) -> &'static str {
+        match self {
+            Self::Signature => "signature-v1",
+            Self::ApiKey => "api-key",
+            Self::Basic => "basic",
+        }
+    }
+}
+
+/// Who judges a kind of credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Judge {
+    /// The service itself, by the users in its own database.
+    Local,
+    /// The identity server.
+    Identity,
 }
 
 /// Section `auth.signature` of the configuration.

@@ -27,13 +27,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A hash of nothing that anybody knows, of the same cost as a true one. What is sent for an unknown user is compared
 /// with it, so that the time of the answer does not tell who exists.
-pub(super) const DUMMY: &str = "$argon2id$v=19$m=19456,t=2,p=1\
+pub const DUMMY: &str = "$argon2id$v=19$m=19456,t=2,p=1\
     $Q2h1bmtnYXRlRHVtbXlTYQ$Tm9ib2R5S25vd3NUaGlzUGFzc3dvcmRBbmROb2JvZHk";
 
 /// m = 19 MiB, t = 2, p = 1.
 fn argon2() -> Argon2<'static> {
     let params = Params::new(19 * 1024, 2, 1, None).expect("parameters within the algorithm's bounds");
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+}
+
+/// Whether the text is a hash of a password that can be compared with.
+pub fn is_hash(phc: &str) -> bool {
+    PasswordHash::new(phc).is_ok_and(|read| {
+        read.algorithm == Algorithm::Argon2id.ident() && read.hash.is_some() && Params::try_from(&read).is_ok()
+    })
 }
 
 /// Whether a new password will do.
@@ -67,7 +74,7 @@ pub struct Hasher {
 
 /// No turn came in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Overloaded;
+pub struct Overloaded;
 
 impl Default for Hasher {
     fn default() -> Self {
@@ -83,7 +90,10 @@ impl Hasher {
     }
 
     /// Whether the password is the one of the hash. A hash that cannot be read is nobody's.
-    pub(super) async fn verify(&self, password: String, phc: String) -> Result<bool, Overloaded> {
+    ///
+    /// # Errors
+    /// [`Overloaded`].
+    pub async fn verify(&self, password: String, phc: String) -> Result<bool, Overloaded> {
         let seat = tokio::time::timeout(PATIENCE, self.seats.clone().acquire_owned()).await;
         let seat = seat.map_err(|_| Overloaded)?.map_err(|_| Overloaded)?;
         self.runs.fetch_add(1, Ordering::Relaxed);
@@ -115,6 +125,7 @@ mod tests {
             ("correct horse", "correct horse", false),
         ] {
             assert_eq!(hasher.verify(password.into(), phc.into()).await, Ok(right), "{password} {phc}");
+            assert_eq!(is_hash(phc), phc.starts_with('$'), "{phc}");
         }
         assert_eq!(hasher.runs(), 6);
         let dummy = PasswordHash::new(DUMMY).expect("is read");

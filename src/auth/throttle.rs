@@ -6,6 +6,7 @@
 //! first, which costs an attacker as many addresses as there are buckets.
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -13,6 +14,10 @@ use std::{
 
 use moka::sync::Cache;
 
+use super::{
+    AuthError,
+    verdicts::{Key, Refusal, Settled, Verdict},
+};
 use crate::domain::{Clock, Timestamp};
 
 /// Failures a minute from one address.
@@ -26,15 +31,27 @@ const DELAY: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The failures of late.
-pub(super) struct Throttle {
+pub struct Throttle {
     clock: Arc<dyn Clock>,
     addresses: Buckets<Option<IpAddr>>,
     names: Buckets<String>,
+    under_way: Mutex<HashMap<GuessId, Judged>>,
+}
+
+/// One proof from one address.
+type GuessId = (Key, Option<IpAddr>);
+
+/// A guess that is being judged.
+struct Judged {
+    /// How many requests have it judged.
+    requests: usize,
+    wrong: bool,
+    pace: Pace,
 }
 
 /// What becomes of the answer to a failure.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Pace {
+enum Pace {
     /// It is given.
     Free,
     /// It is given after this time.
@@ -42,20 +59,84 @@ pub(super) enum Pace {
 }
 
 impl Throttle {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, addresses: Buckets::new(PER_ADDRESS), names: Buckets::new(PER_NAME) }
+    /// Nobody has failed yet.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, addresses: Buckets::new(PER_ADDRESS), names: Buckets::new(PER_NAME), under_way: Mutex::default() }
+    }
+
+    /// Has a guess judged at its pace; too many are not judged. It is counted before, and taken back unless it was wrong.
+    pub(super) async fn judged(
+        &self,
+        proof: Key,
+        from: Option<IpAddr>,
+        name: &str,
+        judging: impl Future<Output = Settled>,
+    ) -> Settled {
+        let Ok(mut guess) = self.begin((proof, from), name) else {
+            return Settled { verdict: Verdict::Refused(Refusal::TooMany), life: None };
+        };
+        wait(guess.pace).await;
+        let settled = judging.await;
+        guess.wrong = settled.verdict.is_wrong();
+        settled
+    }
+
+    /// The answer to a wrong proof that took no work to recognise.
+    pub(super) async fn refuse(&self, from: Option<IpAddr>, name: &str) -> AuthError {
+        if let Err(retry_after) = self.check(from) {
+            return AuthError::RateLimited { retry_after };
+        }
+        wait(self.failed(from, name)).await;
+        AuthError::Invalid
+    }
+
+    /// The answer to a guess that was not judged.
+    pub(super) fn too_many(&self, from: Option<IpAddr>) -> AuthError {
+        AuthError::RateLimited { retry_after: self.check(from).err().unwrap_or(DELAY) }
+    }
+
+    /// Counts a guess, once however many requests bring it at the same time: a client that begins twenty uploads with
+    /// one right password makes one guess.
+    fn begin<'a>(&'a self, id: GuessId, name: &'a str) -> Result<Guess<'a>, Duration> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let pace = match under_way.get_mut(&id) {
+            Some(judged) => {
+                judged.requests += 1;
+                judged.pace
+            }
+            None => {
+                let pace = self.reserve(id.1, name)?;
+                under_way.insert(id, Judged { requests: 1, wrong: false, pace });
+                pace
+            }
+        };
+        Ok(Guess { throttle: self, id, name, pace, wrong: false })
+    }
+
+    fn end(&self, guess: &Guess<'_>) {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(judged) = under_way.get_mut(&guess.id) else { return };
+        judged.requests -= 1;
+        judged.wrong |= guess.wrong;
+        if judged.requests > 0 {
+            return;
+        }
+        if !judged.wrong {
+            self.refund(guess.id.1, guess.name);
+        }
+        under_way.remove(&guess.id);
     }
 
     /// Whether more failures from this address are heard.
     ///
     /// # Errors
     /// When to come back.
-    pub(super) fn check(&self, address: Option<IpAddr>) -> Result<(), Duration> {
+    fn check(&self, address: Option<IpAddr>) -> Result<(), Duration> {
         self.addresses.room(&address.map(network), self.clock.now())
     }
 
     /// Counts a failure.
-    pub(super) fn failed(&self, address: Option<IpAddr>, name: &str) -> Pace {
+    fn failed(&self, address: Option<IpAddr>, name: &str) -> Pace {
         let now = self.clock.now();
         self.addresses.fill(address.map(network), now);
         self.counted(name, now)
@@ -66,14 +147,14 @@ impl Throttle {
     ///
     /// # Errors
     /// When there is room for another.
-    pub(super) fn reserve(&self, address: Option<IpAddr>, name: &str) -> Result<Pace, Duration> {
+    fn reserve(&self, address: Option<IpAddr>, name: &str) -> Result<Pace, Duration> {
         let now = self.clock.now();
         self.addresses.take(address.map(network), now)?;
         Ok(self.counted(name, now))
     }
 
     /// Takes a counted guess back: it was right, or was not judged.
-    pub(super) fn refund(&self, address: Option<IpAddr>, name: &str) {
+    fn refund(&self, address: Option<IpAddr>, name: &str) {
         let now = self.clock.now();
         self.addresses.give_back(&address.map(network), now);
         self.names.give_back(name, now);
@@ -84,6 +165,27 @@ impl Throttle {
         let pace = self.names.room(name, now).map_or(Pace::Slow(DELAY), |()| Pace::Free);
         self.names.fill(name.to_owned(), now);
         pace
+    }
+}
+
+/// One request's part in a guess. It ends with it, whatever becomes of the judging.
+struct Guess<'a> {
+    throttle: &'a Throttle,
+    id: GuessId,
+    name: &'a str,
+    pace: Pace,
+    wrong: bool,
+}
+
+impl Drop for Guess<'_> {
+    fn drop(&mut self) {
+        self.throttle.end(self);
+    }
+}
+
+async fn wait(pace: Pace) {
+    if let Pace::Slow(delay) = pace {
+        tokio::time::sleep(delay).await;
     }
 }
 

@@ -5,7 +5,7 @@
 //! a task of its own: callers who leave do not end it for the others, and a panic in it is "cannot check" for all.
 //!
 //! What is deliberately not remembered: permission. The window, the account's state and the rules of reuse are looked
-//! at on every request (`federated`).
+//! at on every request (`desk`, `federated`).
 
 use std::{
     collections::HashMap,
@@ -51,6 +51,13 @@ pub enum Verdict {
     Refused(Refusal),
     /// Nothing.
     CannotCheck,
+}
+
+impl Verdict {
+    /// Whether the proof was looked at and is not right. One of a disabled user is right.
+    pub fn is_wrong(&self) -> bool {
+        matches!(self, Self::Refused(Refusal::Invalid | Refusal::Stale | Refusal::Replayed))
+    }
 }
 
 /// Whose proof it is.

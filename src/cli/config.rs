@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::{Failure, print};
 use crate::{
-    auth::Method,
+    auth::Judge,
     config::{self, EXAMPLE, Loaded, Sources},
 };
 
@@ -54,7 +54,7 @@ pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
         Deed::Check(which) => {
             let config = which.load()?.config;
             // The one thing that has no default and that `serve` cannot do without.
-            if config.auth.methods.contains(&Method::Signature) {
+            if config.auth.judged_by(Judge::Identity).next().is_some() {
                 config.identity.check_token()?;
             }
             print("the configuration is valid\n");

@@ -1,7 +1,8 @@
 //! `chunkgate identity serve`: the reference identity server.
 //!
 //! It answers the question of `proto-docs/identity-server.md` from a file of users, for small installations, for tests
-//! and as something to compare one's own server with. It keeps no state, remembers no proof as used and limits no rate.
+//! and as something to compare one's own server with. It keeps no state, remembers no proof as used and limits no rate;
+//! passwords are hashed off the async threads, few at a time.
 
 mod directory;
 
@@ -24,10 +25,13 @@ use tokio::net::TcpListener;
 pub use directory::Directory;
 
 use crate::{
-    auth::identity::{Answer, Cache, MAX_MESSAGE_BYTES, Proof, Question, Status, User, VERSION, code},
+    auth::{
+        identity::{self, Answer, Cache, MAX_MESSAGE_BYTES, Proof, Question, Status, VERSION, code},
+        passwords::{DUMMY, Hasher},
+    },
     domain::{Clock, SystemClock, signing},
 };
-use directory::Entry;
+use directory::{Key, User, Users};
 
 /// How far a signed time may lie from the server's own, on either side.
 const WINDOW: Duration = Duration::from_secs(300);
@@ -95,6 +99,7 @@ pub struct Server {
     /// Where users and keys come from.
     users: Directory,
     token: SecretString,
+    hasher: Hasher,
     /// The only audience that is answered, if one is set.
     pub audience: Option<String>,
     /// By which signed times are judged.
@@ -110,7 +115,7 @@ impl Server {
         if token.expose_secret().is_empty() {
             return Err("the service token is empty; give --token, or set CHUNKGATE_IDENTITY__TOKEN".into());
         }
-        Ok(Self { users, token, audience: None, clock: Arc::new(SystemClock) })
+        Ok(Self { users, token, hasher: Hasher::default(), audience: None, clock: Arc::new(SystemClock) })
     }
 
     /// Serves on `listener` until `shutdown` resolves.
@@ -141,47 +146,106 @@ impl Server {
         scheme.eq_ignore_ascii_case("bearer") && bool::from(token.as_bytes().ct_eq(expected))
     }
 
-    fn answer(&self, question: &Question) -> Answer {
+    async fn answer(&self, question: &Question) -> Answer {
         if self.audience.as_ref().is_some_and(|audience| *audience != question.audience) {
             return denied(question, code::AUDIENCE_MISMATCH, None);
         }
-        match &question.credential {
+        let users = self.users.current().await;
+        let found = match &question.credential {
             Proof::Signature { scheme, api_key, timestamp, signature } if scheme == "v1" => {
-                let users = self.users.current();
-                self.judge(question, users.find(api_key), timestamp, signature)
+                self.signed(&users, api_key, timestamp, signature)
             }
-            Proof::Signature { .. } | Proof::Unknown => Answer::to(question, Status::Unsupported),
+            Proof::ApiKey { username, api_key } => shown(&users, username, api_key),
+            Proof::Basic { username, password } => self.typed(&users, username, password).await,
+            Proof::Signature { .. } | Proof::Unknown => return Answer::to(question, Status::Unsupported),
+        };
+        match found {
+            Ok(user) => active(question, user),
+            Err(Denial { code, user }) => denied(question, code, user),
         }
     }
 
     /// The order matters: who cannot sign learns neither whether a key exists nor whether it is disabled.
-    fn judge(&self, question: &Question, entry: Option<Entry<'_>>, timestamp: &str, signature: &str) -> Answer {
-        let secret = entry.as_ref().map_or(NOBODYS_SECRET, |entry| entry.key.secret.expose_secret().as_bytes());
+    fn signed<'a>(
+        &self,
+        users: &'a Users,
+        api_key: &str,
+        timestamp: &str,
+        signature: &str,
+    ) -> Result<&'a User, Denial<'a>> {
+        let entry = users.key(api_key).and_then(|(user, key)| Some((user, key, key.secret.as_ref()?)));
+        let secret = entry.map_or(NOBODYS_SECRET, |(.., secret)| secret.expose_secret().as_bytes());
         let right = signing::verify_v1(secret, timestamp, signature);
-        let Some(Entry { user, key }) = entry else { return denied(question, code::UNKNOWN_KEY, None) };
+        let Some((user, key, _)) = entry else { return Err(Denial::of(code::UNKNOWN_KEY)) };
         let signed_at = signing::parse_timestamp(timestamp);
         if !right {
-            denied(question, code::INVALID_SIGNATURE, None)
+            Err(Denial::of(code::INVALID_SIGNATURE))
         } else if !signed_at.is_some_and(|at| signing::within(WINDOW, at, self.clock.now())) {
-            denied(question, code::TIMESTAMP_OUT_OF_WINDOW, None)
-        } else if user.disabled {
-            denied(question, code::USER_DISABLED, Some(&user.profile.id))
-        } else if key.disabled {
-            denied(question, code::KEY_DISABLED, Some(&user.profile.id))
+            Err(Denial::of(code::TIMESTAMP_OUT_OF_WINDOW))
         } else {
-            let cache = Cache { ttl_seconds: Some(TTL_SECONDS), scope: Some("proof".into()), vary: Vec::new() };
-            Answer {
-                user: Some(user.profile.clone()),
-                limits: user.limits,
-                cache: Some(cache),
-                ..Answer::to(question, Status::Active)
-            }
+            enabled(user, Some(key))
+        }
+    }
+
+    /// An unknown user costs a hash as a known one does.
+    async fn typed<'a>(&self, users: &'a Users, username: &str, password: &str) -> Result<&'a User, Denial<'a>> {
+        let user = users.named(username);
+        let kept = user.and_then(|user| user.password.as_ref()).map(|phc| phc.expose_secret());
+        let right = self.hasher.verify(password.to_owned(), kept.unwrap_or(DUMMY).to_owned()).await;
+        match (right, user) {
+            (Err(_), _) => Err(Denial::of(code::RATE_LIMITED)),
+            (Ok(true), Some(user)) if kept.is_some() => enabled(user, None),
+            (Ok(_), _) => Err(Denial::of(code::INVALID_PASSWORD)),
         }
     }
 }
 
+/// A key that is shown as it is. One with a secret only signs: its name travels with every signature, so whoever saw one
+/// could show it.
+fn shown<'a>(users: &'a Users, username: &str, api_key: &str) -> Result<&'a User, Denial<'a>> {
+    let right = |(user, key): &(&User, &Key)| key.secret.is_none() && user.profile.username == username;
+    match users.key(api_key).filter(right) {
+        Some((user, key)) => enabled(user, Some(key)),
+        None => Err(Denial::of(code::UNKNOWN_KEY)),
+    }
+}
+
+/// Only of a right proof.
+fn enabled<'a>(user: &'a User, key: Option<&Key>) -> Result<&'a User, Denial<'a>> {
+    let because = |code| Err(Denial { code, user: Some(&user.profile.id) });
+    if user.disabled {
+        because(code::USER_DISABLED)
+    } else if key.is_some_and(|key| key.disabled) {
+        because(code::KEY_DISABLED)
+    } else {
+        Ok(user)
+    }
+}
+
+/// Why a proof is not good, and, if it was right, whose it is.
+struct Denial<'a> {
+    code: &'static str,
+    user: Option<&'a str>,
+}
+
+impl Denial<'_> {
+    fn of(code: &'static str) -> Self {
+        Self { code, user: None }
+    }
+}
+
+fn active(question: &Question, user: &User) -> Answer {
+    let cache = Cache { ttl_seconds: Some(TTL_SECONDS), scope: Some("proof".into()), vary: Vec::new() };
+    Answer {
+        user: Some(user.profile.clone()),
+        limits: user.limits,
+        cache: Some(cache),
+        ..Answer::to(question, Status::Active)
+    }
+}
+
 fn denied(question: &Question, code: &str, user: Option<&str>) -> Answer {
-    let user = user.map(|id| User { id: id.to_owned(), ..User::default() });
+    let user = user.map(|id| identity::User { id: id.to_owned(), ..identity::User::default() });
     Answer { code: Some(code.to_owned()), user, ..Answer::to(question, Status::Denied) }
 }
 
@@ -198,7 +262,7 @@ async fn verify(
         Err(rejection) => return unanswered(rejection.status(), "malformed_question", "the question cannot be read"),
     };
     match question {
-        Ok(question) if question.version == VERSION => Json(server.answer(&question)).into_response(),
+        Ok(question) if question.version == VERSION => Json(server.answer(&question).await).into_response(),
         Ok(_) => unanswered(StatusCode::BAD_REQUEST, "unsupported_version", "this server speaks version 1"),
         Err(error) => {
             let place = format!("not a question: line {} column {}", error.line(), error.column());

@@ -9,7 +9,6 @@ use hyper::{
 use secrecy::ExposeSecret as _;
 
 use super::Config;
-use crate::auth::Method;
 
 /// First path segments that belong to the service itself.
 const OWN_ROUTES: [&str; 8] = ["admin", "api", "client", "demo", "healthz", "metrics", "openapi.json", "readyz"];
@@ -98,7 +97,7 @@ fn gate(config: &Config, found: &mut Findings) {
     if repeated {
         found.push(("auth.methods", "names a method twice".into()));
     }
-    if (auth.methods.contains(&Method::ApiKey) || !auth.pepper.expose_secret().is_empty())
+    if (auth.needs_pepper() || !auth.pepper.expose_secret().is_empty())
         && let Err(reason) = auth.check_pepper()
     {
         found.push(("auth.pepper", reason));

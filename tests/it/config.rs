@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use chunkgate::config::{Config, ConfigError, EXAMPLE, FlagValue, Loaded, Origin, Sources, load};
+use chunkgate::{
+    auth::Judge,
+    config::{Config, ConfigError, EXAMPLE, FlagValue, Loaded, Origin, Sources, load},
+};
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 
@@ -276,6 +279,18 @@ fn api_keys_need_a_pepper() {
     let loaded = with("[auth]\nmethods = ['api_key']\npepper = 'a pepper of twenty'\n", &[]).expect("valid");
     assert!(!loaded.show().contains("twenty") && !format!("{loaded:?}").contains("twenty"));
     with("[auth]\nmethods = ['basic']\n", &[]).expect("passwords need none");
+}
+
+#[test]
+fn keys_and_passwords_may_be_judged_elsewhere() {
+    let elsewhere = "[auth]\nmethods = ['api_key', 'basic']\napi_key = 'identity'\nbasic = 'identity'\n";
+    let auth = with(elsewhere, &[]).expect("no pepper is needed").config.auth;
+    assert_eq!((auth.api_key, auth.basic), (Judge::Identity, Judge::Identity));
+    let found = problems(with(&elsewhere.replace("api_key = 'identity'", "api_key = 'local'"), &[]));
+    assert_eq!(found, ["default auth.pepper: must be a secret of at least 16 bytes, for API keys"]);
+    assert!(problems(with("[auth]\nbasic = 'somebody'\n", &[]))[0].contains("auth.basic"));
+    let found = problems(with(&format!("{elsewhere}[identity]\nurl = ''\n"), &[]));
+    assert!(found[0].contains("identity.url"), "{found:?}");
 }
 
 #[test]

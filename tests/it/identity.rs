@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use chunkgate::{
     auth::{
-        AuthError, Gate, Presented, Reuse, Settings,
+        AuthError, Gate, Presented, Reuse, Settings, Throttle,
         credentials::{self, Credential},
         federated, identity,
     },
@@ -67,7 +67,8 @@ impl House {
         };
         change(&mut identity);
         let (accounts, clock, tasks) = (Arc::new(MemoryAccounts::default()), StillClock::at(NOW), Tasks::new());
-        let gate = Gate::open(settings, &identity, accounts.clone(), clock.clone(), tasks.clone());
+        let guesses = Arc::new(Throttle::new(clock.clone()));
+        let gate = Gate::open(settings, &identity, &guesses, accounts.clone(), clock.clone(), tasks.clone());
         Self { gate: Arc::new(gate.expect("good settings")), accounts, clock, tasks }
     }
 

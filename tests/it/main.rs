@@ -8,6 +8,7 @@ mod config;
 mod content;
 mod cors;
 mod db;
+mod delegated;
 mod floors;
 mod gate;
 mod golden;

@@ -72,18 +72,38 @@ pub enum Proof {
         #[serde(default)]
         signature: String,
     },
+    /// A key that is shown as it is.
+    ApiKey {
+        /// Whose key it is said to be.
+        #[serde(default)]
+        username: String,
+        /// The key exactly as the client sent it.
+        #[serde(default)]
+        api_key: String,
+    },
+    /// A password.
+    Basic {
+        /// Who it is said to be.
+        #[serde(default)]
+        username: String,
+        /// The password.
+        #[serde(default)]
+        password: String,
+    },
     /// A kind this version does not know.
     #[serde(other)]
     Unknown,
 }
 
-/// The kind only: the rest is good for somebody else while its window is open.
+/// The kind only: the rest is good for somebody else.
 impl fmt::Debug for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Signature { scheme, .. } => {
                 f.debug_struct("Signature").field("scheme", scheme).finish_non_exhaustive()
             }
+            Self::ApiKey { .. } => f.debug_struct("ApiKey").finish_non_exhaustive(),
+            Self::Basic { .. } => f.debug_struct("Basic").finish_non_exhaustive(),
             Self::Unknown => f.write_str("Unknown"),
         }
     }
@@ -208,6 +228,8 @@ pub struct Cache {
 pub mod code {
     /// The signature does not fit.
     pub const INVALID_SIGNATURE: &str = "invalid_signature";
+    /// No such user, or another password.
+    pub const INVALID_PASSWORD: &str = "invalid_password";
     /// No such key.
     pub const UNKNOWN_KEY: &str = "unknown_key";
     /// The proof is right, the key disabled.
@@ -320,18 +342,23 @@ mod tests {
 
     #[test]
     fn a_question_hides_its_proof() {
-        let proof = Proof::Signature {
-            scheme: "v1".into(),
-            api_key: "the-key".into(),
-            timestamp: "1700000000".into(),
-            signature: "the-signature".into(),
+        let text = str::to_owned;
+        let signature = Proof::Signature {
+            scheme: text("v1"),
+            api_key: text("the-key"),
+            timestamp: text("1700000000"),
+            signature: text("the-secret"),
         };
-        let printed = format!("{proof:?}");
-        assert!(!printed.contains("the-key") && !printed.contains("the-signature"), "{printed}");
-        let json = serde_json::to_value(&proof).expect("plain data");
-        assert_eq!(json["type"], "signature");
-        assert_eq!(serde_json::from_value::<Proof>(json).ok(), Some(proof));
-        let other = serde_json::from_str::<Proof>(r#"{"type":"basic","username":"a","password":"b"}"#);
+        let api_key = Proof::ApiKey { username: text("the-name"), api_key: text("the-secret") };
+        let basic = Proof::Basic { username: text("the-name"), password: text("the-secret") };
+        for (kind, proof) in [("signature", signature), ("api_key", api_key), ("basic", basic)] {
+            let printed = format!("{proof:?}");
+            assert!(!printed.contains("the-"), "{printed}");
+            let json = serde_json::to_value(&proof).expect("plain data");
+            assert_eq!(json["type"], kind);
+            assert_eq!(serde_json::from_value::<Proof>(json).ok(), Some(proof));
+        }
+        let other = serde_json::from_str::<Proof>(r#"{"type":"upload_token","token":"a"}"#);
         assert_eq!(other.ok(), Some(Proof::Unknown));
     }
 }

@@ -3,17 +3,24 @@
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::{
-    auth::identity::{self, Limits, MAX_NAME_BYTES},
+    auth::{
+        identity::{self, Limits, MAX_NAME_BYTES},
+        passwords,
+    },
     domain::signing,
 };
+
+/// Least length of a key that is shown as it is.
+const MIN_SHOWN_BYTES: usize = 16;
 
 const DEMO: &str = r#"
 [[users]]
@@ -44,6 +51,8 @@ struct WrittenUser {
     #[serde(default)]
     disabled: bool,
     limits: Option<WrittenLimits>,
+    /// A PHC string of argon2id.
+    password: Option<SecretString>,
     #[serde(default)]
     keys: Vec<Key>,
 }
@@ -58,8 +67,9 @@ struct WrittenLimits {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Key {
-    api_key: String,
-    pub(super) secret: SecretString,
+    api_key: SecretString,
+    /// With what the key signs; without one it is shown as it is.
+    pub(super) secret: Option<SecretString>,
     #[serde(default)]
     pub(super) disabled: bool,
 }
@@ -69,29 +79,32 @@ pub(super) struct User {
     pub(super) profile: identity::User,
     pub(super) disabled: bool,
     pub(super) limits: Option<Limits>,
-}
-
-/// A key with its user.
-pub(super) struct Entry<'a> {
-    pub(super) user: &'a User,
-    pub(super) key: &'a Key,
+    /// The hash of the password, if there is one.
+    pub(super) password: Option<SecretString>,
 }
 
 /// All users of one version of the file.
 pub(super) struct Users {
     users: Vec<User>,
-    keys: HashMap<String, (usize, Key)>,
+    names: HashMap<String, usize>,
+    /// Under a hash, so that the time of a search tells nothing of the keys that are there.
+    keys: HashMap<[u8; 32], (usize, Key)>,
 }
 
 impl Users {
-    /// The key of that name.
-    pub(super) fn find(&self, api_key: &str) -> Option<Entry<'_>> {
-        self.keys.get(api_key).map(|(user, key)| Entry { user: &self.users[*user], key })
+    /// The key of that text, and whose it is.
+    pub(super) fn key(&self, api_key: &str) -> Option<(&User, &Key)> {
+        self.keys.get(&hash(api_key)).map(|(user, key)| (&self.users[*user], key))
+    }
+
+    /// The user of that name.
+    pub(super) fn named(&self, username: &str) -> Option<&User> {
+        self.names.get(username).map(|user| &self.users[*user])
     }
 
     fn parse(text: &str) -> Result<Self, String> {
         let file: UsersFile = toml::from_str(text).map_err(|error| placed(text, &error))?;
-        let mut all = Self { users: Vec::new(), keys: HashMap::new() };
+        let mut all = Self { users: Vec::new(), names: HashMap::new(), keys: HashMap::new() };
         let (mut ids, mut usernames) = (HashSet::new(), HashSet::new());
         for written in file.users {
             for (what, name, taken) in [("id", &written.id, &mut ids), ("username", &written.username, &mut usernames)]
@@ -111,16 +124,17 @@ impl Users {
     fn add(&mut self, written: WrittenUser) -> Result<(), String> {
         let user = self.users.len();
         for key in written.keys {
-            if !signing::is_api_key(&key.api_key) {
-                return Err(format!("a key of user {:?} has an api_key that is not visible ASCII", written.id));
+            if let Some(flaw) = key.flaw() {
+                return Err(format!("a key of user {:?} {flaw}", written.id));
             }
-            if secrecy::ExposeSecret::expose_secret(&key.secret).is_empty() {
-                return Err(format!("a key of user {:?} has an empty secret", written.id));
-            }
-            if let Some((_, taken)) = self.keys.insert(key.api_key.clone(), (user, key)) {
-                return Err(format!("api_key {:?} is used twice", taken.api_key));
+            if self.keys.insert(hash(key.api_key.expose_secret()), (user, key)).is_some() {
+                return Err(format!("user {:?} has an api_key that is used twice", written.id));
             }
         }
+        if written.password.as_ref().is_some_and(|phc| !passwords::is_hash(phc.expose_secret())) {
+            return Err(format!("the password of user {:?} is not a hash of argon2id ($argon2id$v=19$…)", written.id));
+        }
+        self.names.insert(written.username.clone(), user);
         let profile = identity::User {
             id: written.id,
             username: written.username,
@@ -132,9 +146,28 @@ impl Users {
             return Err(format!("user {:?}: {flaw}", profile.id));
         }
         let limits = written.limits.map(|limits| Limits { max_file_bytes: limits.max_file_bytes });
-        self.users.push(User { profile, disabled: written.disabled, limits });
+        self.users.push(User { profile, disabled: written.disabled, limits, password: written.password });
         Ok(())
     }
+}
+
+impl Key {
+    /// What keeps it from being used, if anything.
+    fn flaw(&self) -> Option<&'static str> {
+        let api_key = self.api_key.expose_secret();
+        match &self.secret {
+            _ if !signing::is_api_key(api_key) => Some("has an api_key that is not visible ASCII"),
+            Some(secret) if secret.expose_secret().is_empty() => Some("has an empty secret"),
+            None if api_key.len() < MIN_SHOWN_BYTES => {
+                Some("has no secret, so its api_key is one: it must be a random text of at least 16 characters")
+            }
+            _ => None,
+        }
+    }
+}
+
+fn hash(api_key: &str) -> [u8; 32] {
+    Sha256::digest(api_key).into()
 }
 
 /// The message with its line, without the excerpt that TOML errors carry: that line may hold a secret.
@@ -146,7 +179,9 @@ fn placed(text: &str, error: &toml::de::Error) -> String {
 }
 
 /// Where users and keys come from.
-pub struct Directory {
+pub struct Directory(Arc<Source>);
+
+struct Source {
     /// The file, if it is one.
     path: Option<PathBuf>,
     read: Mutex<Read>,
@@ -165,7 +200,7 @@ impl Directory {
     /// The fixed user of the demo: `demo` with `demo-key` and `demo-secret`. For loopback only.
     pub fn demo() -> Self {
         let users = Arc::new(Users::parse(DEMO).expect("the demo's own users are well-formed"));
-        Self { path: None, read: Mutex::new(Read { users, version: None }) }
+        Self(Arc::new(Source { path: None, read: Mutex::new(Read { users, version: None }) }))
     }
 
     /// The users of a file.
@@ -176,14 +211,25 @@ impl Directory {
         let path = path.into();
         let version = version(&path).map_err(|error| sentence(&path, &error.to_string()))?;
         let users = load(&path)?;
-        Ok(Self { path: Some(path), read: Mutex::new(Read { users, version: Some(version) }) })
+        Ok(Self(Arc::new(Source { path: Some(path), read: Mutex::new(Read { users, version: Some(version) }) })))
     }
 
-    /// The users as of now: a changed file is read again, unless it is broken; then what was good stays.
-    ///
-    /// Looks at the file on the spot: it is small and local, and a look costs microseconds.
-    pub(super) fn current(&self) -> Arc<Users> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The users as of now. The file is looked at, and read if it has changed, where waiting for a disk holds up nobody.
+    pub(super) async fn current(&self) -> Arc<Users> {
+        let source = self.0.clone();
+        let look = tokio::task::spawn_blocking(move || source.look());
+        look.await.unwrap_or_else(|_| self.0.known().users.clone())
+    }
+}
+
+impl Source {
+    fn known(&self) -> MutexGuard<'_, Read> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A changed file is read again, unless it is broken; then what was good stays.
+    fn look(&self) -> Arc<Users> {
+        let mut read = self.known();
         if let Some(path) = &self.path {
             refresh(path, &mut read);
         }
@@ -230,6 +276,7 @@ id = "u1"
 username = "ann"
 groups = ["staff"]
 limits = { max_file_bytes = 10 }
+password = "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$Q2h1bmtnYXRlRHVtbXlTYQ"
 [[users.keys]]
 api_key = "k1"
 secret = "s1"
@@ -247,10 +294,11 @@ disabled = true
     #[test]
     fn a_whole_file() {
         let users = Users::parse(GOOD).expect("well-formed");
-        let entry = users.find("k1").expect("known");
-        assert_eq!((entry.user.profile.id.as_str(), entry.key.disabled), ("u1", false));
-        assert_eq!(entry.user.limits.and_then(|limits| limits.max_file_bytes), Some(10));
-        assert!(users.find("k2").is_none() && users.users[1].disabled);
+        let (user, key) = users.key("k1").expect("known");
+        assert_eq!((user.profile.id.as_str(), key.disabled, key.secret.is_some()), ("u1", false, true));
+        assert_eq!(user.limits.and_then(|limits| limits.max_file_bytes), Some(10));
+        assert!(users.key("k2").is_none() && users.named("bob").is_some_and(|bob| bob.disabled));
+        assert!(users.named("ann").is_some_and(|ann| ann.password.is_some()) && users.named("u1").is_none());
         assert!(Users::parse("").is_ok());
     }
 
@@ -262,15 +310,18 @@ disabled = true
             ("\"bob\"", "\"\"", "username"),
             ("\"k1\"", "\"k 1\"", "api_key"),
             ("\"s1\"", "\"\"", "empty secret"),
-            ("disabled = true", "enabled = true", "line 14 column 1: unknown field `enabled`"),
-            ("secret = ", "sekret = ", "line 9 column 1: unknown field `sekret`"),
+            ("secret = \"s1\"", "", "at least 16 characters"),
+            ("$argon2id$", "$argon2i$", "password of user \"u1\""),
+            ("$Q2h1bmtnYXRlRHVtbXlTYQ", "", "password of user \"u1\""),
+            ("disabled = true", "enabled = true", "line 15 column 1: unknown field `enabled`"),
+            ("secret = ", "sekret = ", "line 10 column 1: unknown field `sekret`"),
             ("max_file_bytes", "max_bytes", "line 6"),
         ] {
             let why = refusal(&GOOD.replacen(from, to, 1));
             assert!(why.contains(part) && !why.contains("s1\""), "{to}: {why}");
         }
         let twice = format!("{GOOD}[[users.keys]]\napi_key = \"k1\"\nsecret = \"s2\"\n");
-        assert!(refusal(&twice).contains("api_key \"k1\" is used twice"));
+        assert!(refusal(&twice).contains("user \"u2\" has an api_key that is used twice"));
     }
 
     #[test]
@@ -280,12 +331,12 @@ disabled = true
         std::fs::write(&path, GOOD).expect("a file");
         let directory = Directory::open(&path).expect("well-formed");
         std::fs::write(&path, "[[users]]").expect("a file");
-        assert!(directory.current().find("k1").is_some());
+        assert!(directory.0.look().key("k1").is_some());
         std::fs::remove_file(&path).expect("a file");
-        assert!(directory.current().find("k1").is_some());
+        assert!(directory.0.look().key("k1").is_some());
         std::fs::write(&path, GOOD.replace("\"k1\"", "\"key-2\"")).expect("a file");
-        let users = directory.current();
-        assert!(users.find("k1").is_none() && users.find("key-2").is_some());
+        let users = directory.0.look();
+        assert!(users.key("k1").is_none() && users.key("key-2").is_some());
         assert!(Directory::open(dir.path().join("none")).is_err());
     }
 }

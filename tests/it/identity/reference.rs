@@ -93,7 +93,7 @@ async fn the_reference_server_says_what_it_cannot_read() {
     let (status, _) = ask("service-token", "x".repeat(70_000)).await;
     assert_eq!(status, 413);
     let mut question = json!({"version": "1", "request_id": "q", "audience": "chunkgate",
-        "credential": {"type": "basic", "username": "ann", "password": "p"}});
+        "credential": {"type": "upload_token", "token": "t"}});
     let (status, body) = ask("service-token", question.to_string()).await;
     assert_eq!((status, &body["status"], &body["request_id"]), (200, &json!("unsupported"), &json!("q")));
     question["version"] = json!("2");
