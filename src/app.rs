@@ -59,8 +59,8 @@ pub async fn start(
         tracing::warn!(origin, "cors.allowed_origins lists plain http: whoever is on the way can act as that page");
     }
     let readiness = readiness(&stores, content);
-    let state = http::AppState::new(gate, uploads.clone(), config.multipart, config.raw, &config.server);
-    let router = http::router(state, readiness, pages, &config.server, cors, &tasks);
+    let state = http::AppState::new(gate, uploads.clone(), config.multipart, config.raw, &config.server, cors);
+    let router = http::router(state, readiness, pages, &config.server, &tasks);
 
     let workers = Arc::new(Workers::default());
     spawn_worker(&workers, Reaper::new(uploads.clone()), &clock, &tasks);

@@ -26,6 +26,16 @@ pub enum Credential {
     Basic(PasswordProof),
 }
 
+impl Credential {
+    /// Whether browsers send it by themselves, whichever page makes them send a request (RFC 7617 §2.2).
+    pub fn is_sent_by_browsers(&self) -> bool {
+        match self {
+            Self::Basic(_) => true,
+            Self::Signature(_) | Self::ApiKey(_) => false,
+        }
+    }
+}
+
 /// A user's name and one of the user's API keys.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyProof {

@@ -88,6 +88,7 @@ impl Gate {
     /// Why the request is not admitted.
     pub async fn admit(&self, presented: &Presented) -> Result<Principal, AuthError> {
         match credentials::find(presented, &self.settings)? {
+            Some(credential) if is_forged(&credential, presented) => Err(AuthError::CrossSite),
             Some(credential) => self.ask(&credential, &presented.request).await,
             None if self.settings.anonymous => Ok(Principal::anonymous()),
             None => Err(AuthError::Missing),
@@ -125,6 +126,13 @@ impl Gate {
         }
         Err(credentials::not_enabled("this kind of credential"))
     }
+}
+
+/// Whether the user's browser sends this without the user's knowing: a form or an image of somebody else's page (cross-site
+/// request forgery). What only reads is let through: the page cannot read the answer.
+fn is_forged(credential: &Credential, presented: &Presented) -> bool {
+    let changes = !matches!(&*presented.request.method, "GET" | "HEAD" | "OPTIONS");
+    changes && presented.cross_site && credential.is_sent_by_browsers()
 }
 
 /// The answer where the database cannot be asked.

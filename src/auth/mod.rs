@@ -38,6 +38,8 @@ pub struct Presented {
     pub form: Vec<(String, String)>,
     /// What the identity server may want to know about the request.
     pub request: Facts,
+    /// Whether a browser sends it for a page of another origin that was not granted its user's credentials.
+    pub cross_site: bool,
 }
 
 /// Counts only: names and values may be secrets.
@@ -91,6 +93,9 @@ pub enum AuthError {
     /// The proof is right, but the user or key is disabled.
     #[error("the account is disabled")]
     Disabled,
+    /// A browser added the user's password to what a page of another origin sends.
+    #[error("a page of another origin may not act with the password that the browser knows")]
+    CrossSite,
     /// Too many wrong proofs came from the client's address. Says nothing about this one.
     #[error("too many wrong credentials came from this address")]
     RateLimited {

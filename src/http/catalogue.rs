@@ -25,6 +25,7 @@ fn of_the_gate() -> Vec<AuthError> {
         AuthError::Invalid,
         AuthError::Replayed,
         AuthError::Disabled,
+        AuthError::CrossSite,
         AuthError::RateLimited { retry_after: std::time::Duration::from_secs(1) },
         AuthError::Unavailable { retry_after: std::time::Duration::from_secs(1) },
     ]

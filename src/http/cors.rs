@@ -20,7 +20,7 @@ use axum::{
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-pub use self::origin::Listed;
+pub use self::origin::{Listed, is_same};
 
 /// Section `cors` of the configuration. Each setting falls back alone. A list may also be given as the one string of
 /// django-chunked-uploads, separated by commas or blanks, and the switch as text.
@@ -214,6 +214,13 @@ impl Cors {
             exposed: joined(&settings.expose_headers)?,
             max_age: settings.max_age.as_secs().into(),
         })))
+    }
+}
+
+impl Cors {
+    /// Whether a page of the origin that the request names may act with what the browser knows of its user.
+    pub fn grants_credentials(&self, request: &HeaderMap) -> bool {
+        self.0.credentials && self.0.origin(request).is_some()
     }
 }
 

@@ -18,6 +18,7 @@ pub fn presented(parts: &Parts, form: Vec<(String, String)>) -> Presented {
         query: urlencoded(parts.uri.query().unwrap_or_default().as_bytes()),
         form,
         request: facts(parts),
+        cross_site: false,
     }
 }
 

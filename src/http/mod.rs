@@ -8,6 +8,7 @@ pub mod body;
 #[cfg(test)]
 mod catalogue;
 pub mod cors;
+mod cross_site;
 pub mod extract;
 pub mod form;
 pub mod headers;
@@ -27,6 +28,7 @@ use axum::{
 };
 use bytesize::ByteSize;
 
+use self::cross_site::{Own, from_elsewhere};
 use crate::{
     auth::{Gate, Presented},
     uploads::Uploads,
@@ -40,6 +42,7 @@ pub struct AppState {
     uploads: Uploads,
     multipart: Arc<multipart::Settings>,
     raw: Arc<raw::Settings>,
+    cors: cors::Cors,
     /// Value of `WWW-Authenticate`.
     challenge: HeaderValue,
     /// The authority under which clients reach the service, if it is set.
@@ -56,13 +59,14 @@ impl AppState {
         multipart: multipart::Settings,
         raw: raw::Settings,
         settings: &Settings,
+        cors: cors::Cors,
     ) -> Self {
         let challenge = HeaderValue::try_from(gate.challenge()).unwrap_or(HeaderValue::from_static(problem::CHALLENGE));
         let authority = settings.public_url.as_deref().and_then(|url| url.split_once("://"));
         let authority = authority.map(|(_, authority)| authority.into());
         let public_url = settings.public_url.as_deref().map(Arc::from);
         let (gate, multipart, raw) = (Arc::new(gate), Arc::new(multipart), Arc::new(raw));
-        Self { gate, uploads, multipart, raw, challenge, authority, public_url }
+        Self { gate, uploads, multipart, raw, cors, challenge, authority, public_url }
     }
 
     /// Scheme and authority for absolute URLs in answers: what is set, else what the request asked for, over plain http.
@@ -76,10 +80,21 @@ impl AppState {
     /// What a request presents. Behind a proxy that changes `Host`, the authority is the one that clients know.
     fn presented(&self, parts: &Parts, form: Vec<(String, String)>) -> Presented {
         let mut presented = extract::presented(parts, form);
+        presented.cross_site = self.is_cross_site(parts);
         if let Some(authority) = &self.authority {
             presented.request.host = Some(authority.to_string());
         }
         presented
+    }
+
+    /// Whether a browser sends the request for a page of another origin, one that may not act with what the browser
+    /// knows of its user.
+    fn is_cross_site(&self, parts: &Parts) -> bool {
+        let own = match &self.public_url {
+            Some(url) => Own::Set(url),
+            None => Own::Asked(extract::host(parts)),
+        };
+        from_elsewhere(&parts.headers, &own) && !self.cors.grants_credentials(&parts.headers)
     }
 }
 
@@ -89,9 +104,9 @@ pub fn router(
     readiness: site::Readiness,
     pages: Router,
     settings: &Settings,
-    cors: cors::Cors,
     tasks: &Tasks,
 ) -> Router {
+    let cors = state.cors.clone();
     let doors =
         multipart::routes(&state.multipart).merge(raw::routes(&state.raw)).merge(api::routes()).with_state(state);
     layers::wrap(doors.merge(site::routes(readiness)).merge(pages), settings, cors, tasks)

@@ -328,7 +328,7 @@ fn auth_wire(error: &AuthError) -> Answer {
         AuthError::Stale { .. } | AuthError::Invalid | AuthError::Replayed => {
             (StatusCode::UNAUTHORIZED, error.to_string())
         }
-        AuthError::Disabled => (StatusCode::FORBIDDEN, error.to_string()),
+        AuthError::Disabled | AuthError::CrossSite => (StatusCode::FORBIDDEN, error.to_string()),
         AuthError::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, error.to_string()),
         AuthError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     };

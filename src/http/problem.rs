@@ -86,6 +86,7 @@ catalogue! {
     InvalidCredentials "invalid_credentials" UNAUTHORIZED false "The credentials are not valid";
     Replayed "replayed" UNAUTHORIZED false "The signature was already used";
     AccountDisabled "account_disabled" FORBIDDEN false "The account is disabled";
+    CrossSiteRequest "cross_site_request" FORBIDDEN false "A page of another origin may not act with a browser's password";
     AuthUnavailable "auth_unavailable" SERVICE_UNAVAILABLE true "The credentials cannot be checked at the moment";
     RateLimited "rate_limited" TOO_MANY_REQUESTS true "Too many wrong credentials came from this address";
     ScopeDenied "scope_denied" FORBIDDEN false "The credentials lack a scope";
@@ -249,6 +250,7 @@ impl From<&AuthError> for Problem {
             AuthError::Invalid => Code::InvalidCredentials,
             AuthError::Replayed => Code::Replayed,
             AuthError::Disabled => Code::AccountDisabled,
+            AuthError::CrossSite => Code::CrossSiteRequest,
             AuthError::RateLimited { .. } => Code::RateLimited,
             AuthError::Unavailable { .. } => Code::AuthUnavailable,
         };

@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod content;
 mod cors;
+mod cross_site;
 mod db;
 mod delegated;
 mod floors;

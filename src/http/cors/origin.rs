@@ -80,6 +80,11 @@ impl Listed {
     }
 }
 
+/// Whether two texts name one origin. What is none equals nothing.
+pub fn is_same(one: &str, other: &str) -> bool {
+    Origin::parse(one).is_ok_and(|one| Origin::parse(other) == Ok(one))
+}
+
 impl Origin {
     fn parse(text: &str) -> Result<Self, String> {
         if !text.is_ascii() {

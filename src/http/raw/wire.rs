@@ -177,7 +177,7 @@ fn auth_wire(error: &AuthError) -> Answer {
         | AuthError::Stale { .. }
         | AuthError::Invalid
         | AuthError::Replayed => StatusCode::UNAUTHORIZED,
-        AuthError::Disabled => StatusCode::FORBIDDEN,
+        AuthError::Disabled | AuthError::CrossSite => StatusCode::FORBIDDEN,
         AuthError::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
         AuthError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
     };
