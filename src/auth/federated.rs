@@ -52,7 +52,7 @@ pub(super) fn authenticators(
     if delegated.is_empty() {
         return Ok(Vec::new());
     }
-    let client = identity::Client::new(identity)?;
+    let client = identity::Client::new(identity, clock.clone())?;
     let desk = Arc::new(Desk::new(client, accounts.clone(), clock.clone(), tasks));
     let authenticator = |method| -> Box<dyn Authenticator> {
         match method {

@@ -7,15 +7,17 @@
 //!
 //! What is deliberately not done: remembering answers (see `verdicts`) and deciding what they mean (see `federated`).
 
+mod line;
 mod settings;
 mod wire;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use reqwest::{StatusCode, Url, header};
 use secrecy::ExposeSecret as _;
-use tokio::sync::Semaphore;
 
+use self::line::{Line, Turn};
+use crate::domain::Clock;
 pub use settings::Settings;
 pub use wire::{
     Answer, Cache, Key, Limits, MAX_GROUPS, MAX_NAME_BYTES, Proof, Question, Request, Service, Status, User, VERSION,
@@ -24,8 +26,6 @@ pub use wire::{
 
 /// Largest answer that is read, and largest question that the reference server reads.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
-/// Questions in flight at most; more wait within their deadline.
-const IN_FLIGHT: usize = 64;
 
 /// Why there is no answer. For the log; clients learn only that there is none.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -42,7 +42,7 @@ pub struct Client {
     node: String,
     try_timeout: Duration,
     deadline: Duration,
-    seats: Semaphore,
+    line: Line,
 }
 
 impl Client {
@@ -50,7 +50,7 @@ impl Client {
     ///
     /// # Errors
     /// One sentence about the setting that cannot be used.
-    pub fn new(settings: &Settings) -> Result<Self, String> {
+    pub fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, String> {
         settings.check()?;
         let endpoint = settings.endpoint()?;
         warn_if_open(&endpoint);
@@ -67,7 +67,7 @@ impl Client {
             node: uuid::Uuid::new_v4().to_string(),
             try_timeout: settings.try_timeout,
             deadline: settings.deadline,
-            seats: Semaphore::new(IN_FLIGHT),
+            line: Line::new(clock),
         })
     }
 
@@ -87,8 +87,7 @@ impl Client {
     /// [`CannotCheck`] unless a well-formed answer to this question came in time.
     pub async fn ask(&self, credential: Proof, request: Request) -> Result<Answer, CannotCheck> {
         let question = self.question(credential, request);
-        let outcome = tokio::time::timeout(self.deadline, self.ask_twice(&question)).await;
-        let answer = outcome.unwrap_or_else(|_| cannot("no answer within the deadline"));
+        let answer = self.in_turn(&question).await;
         if let Err(reason) = &answer {
             tracing::warn!(identity.request_id = question.request_id, %reason, "the identity server gave no answer");
         }
@@ -112,27 +111,37 @@ impl Client {
         }
     }
 
-    /// A second try follows only a connection that failed before any answer began; it carries the same request id, so
-    /// that a server which counts uses of a proof knows it for the same question.
-    async fn ask_twice(&self, question: &Question) -> Result<Answer, CannotCheck> {
-        let _seat = self.seats.acquire().await.map_err(|_| CannotCheck("closed".into()))?;
-        let response = match self.send(question).await {
-            Err(Failed::Connection(_)) => {
+    async fn in_turn(&self, question: &Question) -> Result<Answer, CannotCheck> {
+        let deadline = tokio::time::Instant::now() + self.deadline;
+        let turn = self.line.turn().await.map_err(|reason| CannotCheck(reason.to_string()))?;
+        let outcome = tokio::time::timeout_at(deadline, self.ask_twice(question, &turn)).await;
+        let answer = outcome.unwrap_or_else(|_| cannot("no answer within the deadline"));
+        turn.settle(answer.is_ok());
+        answer
+    }
+
+    /// A second try follows only a failure that came before any answer began, or that a proxy before the server reports;
+    /// it carries the same request id, so that a server which counts uses of a proof knows it for the same question.
+    async fn ask_twice(&self, question: &Question, turn: &Turn<'_>) -> Result<Answer, CannotCheck> {
+        let outcome = match self.send(question).await {
+            Err(Failed::Passing(_)) if turn.may_retry() => {
                 tokio::time::sleep(Duration::from_millis(rand::random_range(50..=200))).await;
                 self.send(question).await
             }
             settled => settled,
         };
-        match response {
-            Ok(answer) => Ok(answer),
-            Err(Failed::Connection(why) | Failed::Answer(why)) => Err(why),
-        }
+        outcome.map_err(|(Failed::Passing(why) | Failed::Answer(why))| why)
     }
 
     async fn send(&self, question: &Question) -> Result<Answer, Failed> {
         let attempt = async {
             let response = self.post(question).await?;
-            read(response, &question.request_id).await.map_err(Failed::Answer)
+            match response.status() {
+                StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                    Err(Failed::Passing(CannotCheck(format!("status {}", response.status().as_u16()))))
+                }
+                _ => read(response, &question.request_id).await.map_err(Failed::Answer),
+            }
         };
         let late = || Err(Failed::Answer(CannotCheck("no answer within the time of one try".into())));
         tokio::time::timeout(self.try_timeout, attempt).await.unwrap_or_else(|_| late())
@@ -150,12 +159,13 @@ impl Client {
             .send()
             .await;
         // Without an answer's head, the connection failed: refused, or closed while the question was on its way.
-        sent.map_err(|error| Failed::Connection(CannotCheck(format!("connection: {}", innermost(&error)))))
+        sent.map_err(|error| Failed::Passing(CannotCheck(format!("connection: {}", innermost(&error)))))
     }
 }
 
 enum Failed {
-    Connection(CannotCheck),
+    /// Perhaps only for a moment.
+    Passing(CannotCheck),
     Answer(CannotCheck),
 }
 

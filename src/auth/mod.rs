@@ -6,6 +6,7 @@
 //! It deliberately knows no protocol: a door hands over plain pairs and renders an [`AuthError`] in its own dialect. It
 //! deliberately has no switch that admits somebody while the identity server cannot be asked.
 
+pub mod breaker;
 pub mod credentials;
 mod delegated;
 mod desk;

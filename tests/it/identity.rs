@@ -193,7 +193,6 @@ async fn what_is_no_answer_is_never_a_refusal_and_never_remembered() {
         ("404", Mode::Page(404)),
         ("429", Mode::TooMany),
         ("500", Mode::Page(500)),
-        ("502", Mode::Page(502)),
         ("a page", Mode::Page(200)),
         ("half a body", Mode::HalfBody),
         ("another content type", Mode::NotJson),
@@ -271,7 +270,7 @@ async fn a_failed_connection_is_tried_once_more_as_the_same_question() {
 
 #[tokio::test]
 async fn a_flapping_server() {
-    let bad = Mode::Page(503);
+    let bad = Mode::Page(500);
     let server = Scripted::start(&[bad.clone(), Mode::Ok, bad.clone(), bad, Mode::Ok]).await;
     let house = House::asking(&server.url());
     let mut seen = Vec::new();
@@ -281,6 +280,49 @@ async fn a_flapping_server() {
     assert_eq!(seen, [false, true, false, false, true]);
     server.set(Mode::Page(500));
     assert!(house.admit(&signed("key", "secret", NOW + 1)).await.is_ok(), "what was proven goes on");
+}
+
+#[tokio::test]
+async fn what_a_proxy_reports_for_a_moment_is_asked_once_more() {
+    for status in [502, 503, 504] {
+        let server = Scripted::start(&[Mode::Page(status), Mode::Ok]).await;
+        assert!(House::asking(&server.url()).admit(&ann()).await.is_ok(), "{status}");
+        assert_eq!(server.calls(), 2, "{status}");
+        server.set(Mode::Page(status));
+        assert!(unavailable(&House::asking(&server.url()).refusal(&ann()).await), "{status}");
+        assert_eq!(server.calls(), 4, "{status}: once more, and no oftener");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_answers_is_left_alone_and_probed() {
+    let server = Scripted::start(&[Mode::Page(500)]).await;
+    let house = House::asking(&server.url());
+    let asked = |n: i64| signed("key", "secret", NOW + n % 100);
+    for n in 0..50 {
+        assert!(unavailable(&house.refusal(&asked(n)).await));
+    }
+    assert_eq!(server.calls(), 20, "after twenty failures nobody asks");
+    house.clock.advance(Duration::from_secs(5));
+    assert!(unavailable(&house.refusal(&asked(0)).await));
+    assert_eq!(server.calls(), 21, "one probe failed");
+    server.set(Mode::Ok);
+    assert!(unavailable(&house.refusal(&asked(0)).await));
+    house.clock.advance(Duration::from_secs(10));
+    for n in 0..10 {
+        assert!(house.admit(&asked(n)).await.is_ok(), "three probes close it, and then everybody asks");
+    }
+    assert_eq!(server.calls(), 31);
+}
+
+#[tokio::test]
+async fn refusals_are_answers() {
+    let server = Scripted::start(&[Mode::Deny(200, "invalid_signature", json!({}))]).await;
+    let house = House::asking(&server.url());
+    for n in 0..50 {
+        assert!(matches!(house.refusal(&signed("key", "wrong", NOW + n)).await, AuthError::Invalid));
+    }
+    assert_eq!(server.calls(), 50, "whoever guesses closes the door to nobody");
 }
 
 #[tokio::test]
