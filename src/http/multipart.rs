@@ -205,12 +205,14 @@ async fn not_allowed() -> Response {
 
 // ---- from the wire -------------------------------------------------------------------------------------------------
 
-/// The principal, if the head alone presents credentials; `None` if they may still come as form fields.
+/// The principal, if the head alone presents credentials; `None` if they, or the parts that the head lacks, may still
+/// come as form fields. What is wrong in itself is found again when the fields are known.
 async fn admit_by_head(app: &AppState, parts: &Parts) -> Result<Option<Principal>, Wire> {
     let head = app.presented(parts, Vec::new());
-    match app.gate.presents(&head)? {
-        true => Ok(Some(app.gate.admit(&head).await?)),
-        false => Ok(None),
+    match app.gate.presents(&head) {
+        Ok(true) => Ok(Some(app.gate.admit(&head).await?)),
+        Ok(false) | Err(AuthError::Malformed(_)) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
