@@ -12,6 +12,7 @@ mod db;
 mod delegated;
 mod floors;
 mod gate;
+mod gatekeeping;
 mod golden;
 mod identity;
 mod invariants;
