@@ -8,7 +8,7 @@
 // CHUNKGATE_BIN names another binary, CHUNKGATE_BROWSER another browser.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { createCipheriv, createHash, createHmac } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
@@ -91,6 +91,18 @@ export class Demo {
     const ended = new Promise((resolve) => child.once("exit", resolve));
     child.kill("SIGKILL");
     await ended;
+  }
+
+  /** Runs another command of the binary on the same database; gives what it prints. */
+  command(args, settings = {}) {
+    const env = { PATH: process.env.PATH, CHUNKGATE_DATABASE__URL: `sqlite:${this.#folder}/data/chunkgate.db`, ...settings };
+    return execFileSync(path.resolve(process.env.CHUNKGATE_BIN ?? path.join(REPOSITORY, "target/debug/chunkgate")), args, { env }).toString();
+  }
+
+  /** Paths of the files in the data folder that still grow. */
+  unfinished() {
+    const files = readdirSync(path.join(this.#folder, "data", "files"), { recursive: true });
+    return files.filter((name) => name.endsWith(".part"));
   }
 
   async ask(route, options = {}) {

@@ -51,7 +51,7 @@ pub(super) const RAW: &str = "/chunked_uploads/upload/";
 
 #[rustfmt::skip]
 const fn route(
-    what: &'static str, door: Door, method: &'static str, path: &'static str, stage: Stage, sends: Sends,
+    what: &'static str, door: Door, (method, path): (&'static str, &'static str), stage: Stage, sends: Sends,
     scope: Option<Scope>, answers: (u16, u16),
 ) -> Route {
     Route { what, door, method, path, stage, sends, scope, answers }
@@ -62,20 +62,20 @@ pub(super) const ROUTES: [Route; 14] = {
     use {Door::*, Sends::*, Stage::*, Scope::*};
     const DONE: Pairs = &[("upload_id", "{id}"), ("md5", "{md5}")];
     [
-        route("multipart, first chunk", Multipart, "POST", CHUNKS, Half, Part(&[], FIRST), Some(Create), (200, 200)),
-        route("multipart, next chunk", Multipart, "POST", CHUNKS, Half, Part(&[("upload_id", "{id}")], NEXT), Some(Write), (200, 404)),
-        route("multipart, complete", Multipart, "POST", "/chunked_upload_complete/", Whole, Form(DONE), Some(Write), (200, 404)),
-        route("raw, first chunk", Raw, "POST", RAW, Half, Bytes(FIRST), Some(Create), (200, 200)),
-        route("raw, next chunk", Raw, "POST", RAW, Half, Bytes(NEXT), Some(Write), (200, 409)),
-        route("raw, probe", Raw, "GET", RAW, Half, Nothing, Some(Read), (200, 200)),
-        route("raw, probe by name", Raw, "GET", "/chunked_uploads/upload/?file={file}", Half, Nothing, Some(Read), (200, 200)),
-        route("raw, done", Raw, "POST", "/chunked_uploads/upload/done/{id}/", Whole, Form(&[]), Some(Write), (200, 404)),
-        route("raw, delete", Raw, "DELETE", "/chunked_uploads/{id}/delete/", Half, Form(&[]), Some(Delete), (200, 404)),
-        route("raw, delete of nothing", Raw, "DELETE", RAW, Half, Form(&[]), None, (404, 404)),
-        route("native, list", Native, "GET", "/api/v1/uploads", Half, Nothing, Some(Read), (200, 200)),
-        route("native, status", Native, "GET", "/api/v1/uploads/{id}", Half, Nothing, Some(Read), (200, 404)),
-        route("native, content", Native, "GET", "/api/v1/uploads/{id}/content", Complete, Nothing, Some(Read), (200, 404)),
-        route("native, cancel", Native, "DELETE", "/api/v1/uploads/{id}", Half, Nothing, Some(Delete), (204, 404)),
+        route("multipart, first chunk", Multipart, ("POST", CHUNKS), Half, Part(&[], FIRST), Some(Create), (200, 200)),
+        route("multipart, next chunk", Multipart, ("POST", CHUNKS), Half, Part(&[("upload_id", "{id}")], NEXT), Some(Write), (200, 404)),
+        route("multipart, complete", Multipart, ("POST", "/chunked_upload_complete/"), Whole, Form(DONE), Some(Write), (200, 404)),
+        route("raw, first chunk", Raw, ("POST", RAW), Half, Bytes(FIRST), Some(Create), (200, 200)),
+        route("raw, next chunk", Raw, ("POST", RAW), Half, Bytes(NEXT), Some(Write), (200, 409)),
+        route("raw, probe", Raw, ("GET", RAW), Half, Nothing, Some(Read), (200, 200)),
+        route("raw, probe by name", Raw, ("GET", "/chunked_uploads/upload/?file={file}"), Half, Nothing, Some(Read), (200, 200)),
+        route("raw, done", Raw, ("POST", "/chunked_uploads/upload/done/{id}/"), Whole, Form(&[]), Some(Write), (200, 404)),
+        route("raw, delete", Raw, ("DELETE", "/chunked_uploads/{id}/delete/"), Half, Form(&[]), Some(Delete), (200, 404)),
+        route("raw, delete of nothing", Raw, ("DELETE", RAW), Half, Form(&[]), None, (404, 404)),
+        route("native, list", Native, ("GET", "/api/v1/uploads"), Half, Nothing, Some(Read), (200, 200)),
+        route("native, status", Native, ("GET", "/api/v1/uploads/{id}"), Half, Nothing, Some(Read), (200, 404)),
+        route("native, content", Native, ("GET", "/api/v1/uploads/{id}/content"), Complete, Nothing, Some(Read), (200, 404)),
+        route("native, cancel", Native, ("DELETE", "/api/v1/uploads/{id}"), Half, Nothing, Some(Delete), (204, 404)),
     ]
 };
 
