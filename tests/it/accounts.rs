@@ -9,10 +9,13 @@ use chunkgate::auth::Method;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use crate::support::TestApp;
+use crate::support::{
+    TestApp,
+    watch::{Watch, watch},
+};
 
-const PEPPER: &str = "a pepper for the tests";
-const PASSWORD: &str = "p\u{e4}ssword of ann";
+const PEPPER: &str = "a pepper for the tests, S3CR3T";
+const PASSWORD: &str = "p\u{e4}ssword of ann, S3CR3T";
 
 struct Bench {
     app: TestApp,
@@ -45,7 +48,9 @@ impl Bench {
             drop(to);
             child.wait_with_output().expect("ends")
         };
-        tokio::task::spawn_blocking(work).await.expect("no panic")
+        let output = tokio::task::spawn_blocking(work).await.expect("no panic");
+        Watch::assert_kept(&watch().search("the error stream", &output.stderr));
+        output
     }
 
     /// What a command prints that must succeed.
@@ -88,7 +93,7 @@ async fn a_user_from_first_to_last() {
         (&json!("ann"), &json!(false), &json!(false))
     );
     assert_eq!(bench.asks(&basic).await, 401);
-    let set = bench.feed(&["user", "password", "ann"], "p\u{e4}ssword of ann\n").await;
+    let set = bench.feed(&["user", "password", "ann"], "p\u{e4}ssword of ann, S3CR3T\n").await;
     assert!(set.status.success() && !String::from_utf8_lossy(&set.stdout).contains(PASSWORD), "{set:?}");
     assert_eq!(bench.asks(&basic).await, 200);
     assert!(bench.done(&["user", "disable", "ann"]).await.contains("disabled"));

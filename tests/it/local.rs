@@ -15,9 +15,9 @@ use chunkgate::{
 };
 use serde_json::json;
 
-use crate::support::{Answer, ManualClock, TestApp, form, md5};
+use crate::support::{Answer, ManualClock, TestApp, form, md5, watch::watch};
 
-pub(crate) const PEPPER: &str = "a pepper for the tests";
+pub(crate) const PEPPER: &str = "a pepper for the tests, S3CR3T";
 const MINUTE: Duration = Duration::from_secs(60);
 
 type Pairs<'a> = &'a [(&'a str, &'a str)];
@@ -79,6 +79,7 @@ fn owned(pairs: Pairs<'_>) -> Vec<(String, String)> {
 
 pub(crate) fn new_key(of: UserId, clock: &dyn Clock) -> (ApiKey, KeptKey) {
     let key = ApiKey::new(rand::random(), rand::random());
+    watch().keep("an API key", key.reveal().split('_').nth(2).expect("its secret"));
     let kept = KeptKey {
         id: key.id(),
         user: of,
@@ -98,7 +99,7 @@ pub(crate) fn new_key(of: UserId, clock: &dyn Clock) -> (ApiKey, KeptKey) {
 pub(crate) async fn add_user(stores: &Stores, name: &str, clock: &ManualClock) -> UserId {
     let new = NewUser { username: name.into(), email: None, display_name: None };
     let id = stores.credentials.add_user(&new, clock.now()).await.expect("added").account.user.id;
-    let phc = passwords::hash(&format!("{name}: a p\u{e4}ssword"));
+    let phc = passwords::hash(&format!("{name}: a p\u{e4}ssword, S3CR3T"));
     stores.credentials.set_password(id, &phc, clock.now()).await.expect("set");
     id
 }
@@ -109,7 +110,7 @@ fn basic(name: &str, password: &str) -> String {
 
 /// The header of a user whom [`add_user`] made. The password has a colon and is not ASCII.
 pub(crate) fn right(name: &str) -> String {
-    basic(name, &format!("{name}: a p\u{e4}ssword"))
+    basic(name, &format!("{name}: a p\u{e4}ssword, S3CR3T"))
 }
 
 #[tokio::test]
@@ -172,7 +173,7 @@ async fn a_password_admits_and_its_form_is_checked() {
         (&basic("ann", ""), 400),
         (&basic("", "password"), 400),
         (&basic("ann", "ann: a password"), 401),
-        (&basic("Ann", "ann: a p\u{e4}ssword"), 401),
+        (&basic("Ann", "ann: a p\u{e4}ssword, S3CR3T"), 401),
     ] {
         let answer = house.get("", &[("Authorization", header)]).await;
         assert_eq!(answer.status, status, "{header}: {}", answer.text);

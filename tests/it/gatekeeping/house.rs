@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     local::{self, PEPPER, add_user, new_key},
-    support::{Answer, Caller, TestApp, form, md5},
+    support::{Answer, Caller, TestApp, form, md5, watch::watch},
 };
 
 /// The service, and users of both kinds: of the identity server alice, bob, and carol who is disabled; of the service
@@ -115,6 +115,9 @@ impl House {
             words.insert(word, signing::sign_v1(secret.as_bytes(), &time));
         }
         words.insert("SIG", words["sig"].to_uppercase());
+        for (_, signature) in words.iter().filter(|(word, _)| word.to_lowercase().ends_with("sig")) {
+            watch().keep("a signature", signature);
+        }
         for (word, name) in [("ann-basic", "ann"), ("ben-basic", "ben"), ("dora-basic", "dora")] {
             words.insert(word, local::right(name).trim_start_matches("Basic ").to_owned());
         }

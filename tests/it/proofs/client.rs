@@ -11,7 +11,7 @@ use chunkgate::domain::{
 use futures_util::{Stream, StreamExt as _, stream};
 use serde_json::Value;
 
-use crate::support::{Answer, form, noise};
+use crate::support::{Answer, form, noise, watch::watch};
 
 /// Key and secret of the one user.
 #[derive(Clone)]
@@ -31,6 +31,7 @@ impl Key {
     pub(super) fn proof(&self) -> [(&'static str, String); 3] {
         let timestamp = Timestamp::now().as_millisecond().to_string();
         let signature = signing::sign_v1(self.secret.as_bytes(), &timestamp);
+        watch().keep("a signature", &signature);
         [("X-Api-Key", self.api_key.clone()), ("X-Timestamp", timestamp), ("X-Signature", signature)]
     }
 }

@@ -12,7 +12,10 @@ use super::{
     client::{Client, Key},
     until,
 };
-use crate::support::postgres;
+use crate::support::{
+    postgres,
+    watch::{TAG, Watch, watch},
+};
 
 /// How long a process may take to answer after its start.
 const START: Duration = Duration::from_secs(20);
@@ -58,9 +61,9 @@ impl Stage {
             Ok("postgres") => Some(postgres::database().await.expect("PostgreSQL was asked for")),
             _ => None,
         };
-        let token = random("token");
+        let token = random(&format!("token-{TAG}"));
         let stage = Self {
-            key: Key { api_key: random("key"), secret: random("secret") },
+            key: Key { api_key: random("key"), secret: random(&format!("secret-{TAG}")) },
             token: token.clone(),
             identity: Process::none(),
             service: Process::none(),
@@ -76,13 +79,23 @@ impl Stage {
         stage
     }
 
-    /// Stops everything; removes what was made outside the folder.
+    /// Stops everything, and looks through what was written; removes what was made outside the folder.
     pub(super) async fn close(mut self) {
         self.service.kill();
         self.identity.kill();
+        Watch::assert_kept(&self.written_down().await);
         if let Some(database) = &self.database {
             postgres::remove(database).await;
         }
+    }
+
+    /// Secrets in both error streams and in the database.
+    async fn written_down(&self) -> Vec<String> {
+        let logs = ["service.log", "identity.log"].map(|log| self.folder.path().join(log));
+        let mut found: Vec<String> = logs.iter().flat_map(|log| watch().search_file(log)).collect();
+        let settings = chunkgate::db::Settings { url: self.database_url().into(), max_connections: 1 };
+        found.extend(watch().search_database(&settings).await);
+        found
     }
 
     /// Starts the service; answers with how long it took until it was ready.

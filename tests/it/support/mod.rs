@@ -4,6 +4,7 @@
 pub(crate) mod form;
 pub(crate) mod identity;
 pub(crate) mod postgres;
+pub(crate) mod watch;
 
 use std::{
     path::Path,
@@ -22,6 +23,8 @@ use chunkgate::{
 };
 use serde_json::Value;
 use tokio::net::TcpListener;
+
+use self::watch::Watch;
 
 /// Users of the identity server in every test: `NAME` has the key `NAME-key` and the secret `NAME-secret`.
 const USERS: &str = r#"
@@ -42,7 +45,7 @@ secret = "bob-secret"
 "#;
 
 /// The token between service and identity server.
-pub(crate) const TOKEN: &str = "test-token";
+pub(crate) const TOKEN: &str = "test-token-S3CR3T";
 
 /// The real time, moved by what a test says.
 #[derive(Default)]
@@ -84,6 +87,7 @@ impl TestApp {
 
     /// With settings of one's own.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        watch::watch();
         let folder = Arc::new(tempfile::tempdir().expect("a folder"));
         let clock = Arc::new(ManualClock::default());
         let (identity, users) = serve_identity(folder.path(), clock.clone()).await;
@@ -139,12 +143,15 @@ impl TestApp {
         Self::launch(config, axum::Router::new(), folder, clock, users, database).await
     }
 
-    /// Stops, and asserts that nothing is left in work.
+    /// Stops, and asserts that nothing is left in work and that no secret was written down.
     pub(crate) async fn stop(mut self) {
         let running = self.running.take().expect("runs");
         let uploads = running.uploads().clone();
         running.stop(std::future::pending()).await;
         assert_eq!(uploads.in_work(), 0, "an upload's lock is still held");
+        let mut found = watch::watch().search_log();
+        found.extend(watch::watch().search_database(&self.config.database).await);
+        Watch::assert_kept(&found);
         if let Some(database) = self.database.take() {
             postgres::remove(&database).await;
         }
@@ -287,6 +294,7 @@ impl Caller {
         let Some((key, secret)) = &self.key else { return Vec::new() };
         let timestamp = self.clock.now().as_second().to_string();
         let signature = signing::sign_v1(secret.as_bytes(), &timestamp);
+        watch::watch().keep("a signature", &signature);
         let named = |name: &str, value: String| (name.to_owned(), value);
         vec![named("X-Api-Key", key.clone()), named("X-Timestamp", timestamp), named("X-Signature", signature)]
     }
@@ -325,6 +333,9 @@ impl Caller {
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.bytes().await?.to_vec();
+        if status >= 400 {
+            Watch::assert_kept(&watch::watch().search("a refusal", &bytes));
+        }
         Ok(Answer { status, headers, text: String::from_utf8_lossy(&bytes).into_owned(), bytes })
     }
 

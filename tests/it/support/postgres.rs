@@ -63,6 +63,22 @@ async fn admin(cluster: &str, statement: String) {
     connection.close().await.expect("closes");
 }
 
+/// Every row of every table, as text. Bytes are told as text where they are some.
+pub(crate) async fn dump(url: &str) -> Vec<u8> {
+    const TABLES: &str = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'";
+    let mut connection = PgConnection::connect(url).await.expect("the database answers");
+    sqlx::query("SET bytea_output = 'escape'").execute(&mut connection).await.expect("a setting");
+    let tables: Vec<String> = sqlx::query_scalar(TABLES).fetch_all(&mut connection).await.expect("tables");
+    let mut dump = Vec::new();
+    for table in tables {
+        let rows = AssertSqlSafe(format!("SELECT t::text FROM {table} t"));
+        let rows: Vec<String> = sqlx::query_scalar(rows).fetch_all(&mut connection).await.expect("rows");
+        dump.extend(rows.join("\n").into_bytes());
+    }
+    connection.close().await.expect("closes");
+    dump
+}
+
 /// The same URL with another database.
 fn with_database(url: &str, name: &str) -> String {
     let (base, query) = url.split_once('?').map_or((url, String::new()), |(base, query)| (base, format!("?{query}")));
@@ -95,7 +111,7 @@ fn start() -> Option<String> {
         panic!("{folder}");
     }
     WATCH.set(watch).expect("started once");
-    Some(format!("postgres://postgres@localhost/postgres?host={}", folder.trim().replace('/', "%2F")))
+    Some(format!("postgres://postgres:S3CR3T@localhost/postgres?host={}", folder.trim().replace('/', "%2F")))
 }
 
 /// The script in a process group of its own, so that what ends the test's group leaves it to clean up.
