@@ -10,6 +10,7 @@
 
 mod cookie;
 mod place;
+mod unread;
 mod wire;
 
 use axum::{
@@ -27,6 +28,7 @@ pub(super) use self::wire::{status_of_auth, status_of_upload};
 use self::{
     cookie::Hint,
     place::Sent,
+    unread::lend,
     wire::{Wire, empty, found, json, not_allowed, refused, show},
 };
 use super::{AppState, body::incoming, form};
@@ -37,7 +39,7 @@ use crate::{
         principal::Principal,
         upload::{Refusal, State as UploadState, Upload},
     },
-    uploads::{Listing, UploadError},
+    uploads::{Body as UploadBody, Listing, UploadError},
 };
 
 /// Methods of the upload route, as the original lists them.
@@ -90,8 +92,21 @@ async fn upload(State(app): State<AppState>, request: Request) -> Response {
 async fn chunk(app: &AppState, parts: &Parts, body: Body) -> Result<Upload, Wire> {
     let by = app.gate.admit(&app.presented(parts, Vec::new())).await?;
     let sent = Sent::parse(&parts.headers, body.size_hint().exact())?;
-    let hinted = hinted_for_chunk(app, &by, &parts.headers).await?;
-    place::chunk(app, &by, sent, hinted, incoming(body)).await
+    let (body, unread) = lend(incoming(body));
+    let outcome = placed(app, &by, parts, &sent, body).await;
+    // Of equal chunks that arrive at the same moment one goes on. The others wait for it unread, and then are what any
+    // chunk is that comes a moment later: bytes to be compared.
+    match (&outcome, unread.back()) {
+        (Err(Wire::Upload(UploadError::Refused(Refusal::WrongOffset { .. }))), Some(body)) => {
+            placed(app, &by, parts, &sent, body).await
+        }
+        _ => outcome,
+    }
+}
+
+async fn placed(app: &AppState, by: &Principal, parts: &Parts, sent: &Sent, body: UploadBody) -> Result<Upload, Wire> {
+    let hinted = hinted_for_chunk(app, by, &parts.headers).await?;
+    place::chunk(app, by, sent, hinted, body).await
 }
 
 /// The resume probe: what is under way, for a page that comes back.

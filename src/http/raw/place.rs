@@ -66,7 +66,7 @@ impl Sent {
 pub(super) async fn chunk(
     app: &AppState,
     by: &Principal,
-    sent: Sent,
+    sent: &Sent,
     hinted: Option<Upload>,
     body: Body,
 ) -> Result<Upload, Wire> {
@@ -90,7 +90,7 @@ pub(super) async fn chunk(
     let Some(start) = sent.start else {
         return match open.first() {
             Some(upload) => append(app, by, Target::Known(upload.id), sent.claim(At::Tail, sent.length), body).await,
-            None => append(app, by, new(&name, &sent), sent.claim(At::Exactly(0), sent.length), body).await,
+            None => append(app, by, new(&name, sent), sent.claim(At::Exactly(0), sent.length), body).await,
         };
     };
     // The upload that the cookie names is judged before any other, and a repetition before a continuation: a chunk that
@@ -102,7 +102,7 @@ pub(super) async fn chunk(
     }
     let mut body = body;
     for group in [hint, others] {
-        body = match replayed(app, by, group, start, &sent, body).await? {
+        body = match replayed(app, by, group, start, sent, body).await? {
             Replayed::Taken(upload) => return Ok(*upload),
             Replayed::Foreign(body) => body,
         };
@@ -111,7 +111,7 @@ pub(super) async fn chunk(
         return append(app, by, Target::Known(upload.id), sent.claim(At::Exactly(start), sent.length), body).await;
     }
     if start == 0 {
-        return append(app, by, new(&name, &sent), sent.claim(At::Exactly(0), sent.length), body).await;
+        return append(app, by, new(&name, sent), sent.claim(At::Exactly(0), sent.length), body).await;
     }
     Err(UploadError::Refused(nowhere(app, &open, &over, hinted.as_ref())).into())
 }
