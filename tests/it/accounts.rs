@@ -62,7 +62,11 @@ impl Bench {
 
     async fn json(&self, arguments: &[&str]) -> Value {
         let text = self.done(&[arguments, &["--json"]].concat()).await;
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"))
+        let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"));
+        if let Some(key) = value["api_key"].as_str() {
+            watch().keep("an API key", key);
+        }
+        value
     }
 
     /// The code and the sentence of a command that must not succeed.

@@ -1,5 +1,7 @@
 //! The raw door: chunks that find their upload, replays, lost answers, and pages that come back.
 
+mod conditions;
+
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Caller, TestApp, form, noise};
