@@ -246,6 +246,76 @@ async fn patterns_ports_and_any_origin() {
     app.stop().await;
 }
 
+/// Origins and whether they are listed: by name, by pattern, or not at all.
+const ORIGINS: [(&str, &str, bool); 14] = [
+    ("listed", LISTED, true),
+    ("listed with a port", "http://localhost:3000", true),
+    ("below the pattern", "https://a.example.com", true),
+    ("the name behind another's", UNLISTED, false),
+    ("a sandboxed page or a file", "null", false),
+    ("wrong scheme", "http://app.example.org", false),
+    ("another port", "https://app.example.org:8443", false),
+    ("without the port", "http://localhost", false),
+    ("the pattern's own domain", "https://example.com", false),
+    ("two below the pattern", "https://a.b.example.com", false),
+    ("the pattern with another port", "https://a.example.com:8443", false),
+    ("the pattern with another scheme", "http://a.example.com", false),
+    ("the end of a name like the pattern's", "https://evilexample.com", false),
+    ("no origin at all", "app.example.org", false),
+];
+
+/// A route of each kind of every door: path, method, and what its door answers to an OPTIONS that is no preflight.
+const DOORS: [(&str, &str, u16); 8] = [
+    ("/chunked_upload/", "POST", 200),
+    ("/chunked_upload_complete/", "POST", 200),
+    ("/chunked_uploads/upload/", "POST", 200),
+    ("/chunked_uploads/upload/done/3672e70a-94cc-45de-a856-9c35b7a20339/", "POST", 200),
+    ("/chunked_uploads/3672e70a-94cc-45de-a856-9c35b7a20339/delete/", "DELETE", 200),
+    ("/api/v1/uploads", "GET", 405),
+    ("/api/v1/uploads/3672e70a-94cc-45de-a856-9c35b7a20339", "DELETE", 405),
+    ("/api/v1/uploads/3672e70a-94cc-45de-a856-9c35b7a20339/content", "GET", 405),
+];
+
+#[tokio::test]
+async fn preflights_of_every_origin_at_every_door() {
+    for credentials in [true, false] {
+        let app = TestApp::with(|config| {
+            config.cors.allow_credentials = credentials;
+            listing(&[LISTED, "https://*.example.com", "http://localhost:3000"])(config);
+        })
+        .await;
+        let caller = app.anonymous();
+        for (what, origin, listed) in ORIGINS {
+            for (path, method, plain) in DOORS {
+                let place = format!("{what}, {method} {path}, credentials: {credentials}");
+                let answer = preflight(&caller, path, origin, method).await.expect(204);
+                let expected = [
+                    listed.then_some(origin),
+                    (listed && credentials).then_some("true"),
+                    listed.then_some("POST, GET, OPTIONS, DELETE, PUT, PATCH, HEAD"),
+                ];
+                assert_eq!([0, 1, 2].map(|at| answer.header(GRANTS[at])), expected, "{place}");
+                let grants = if listed { 4 + usize::from(credentials) } else { 0 };
+                assert_eq!(granted(&answer).len(), grants, "{place}");
+                assert!(
+                    answer.header("vary").is_some_and(|vary| vary.starts_with("Origin, Access-Control-Request-Method"))
+                );
+
+                let asked = from(&caller, origin, "OPTIONS", path).await;
+                assert_eq!(asked.status, plain, "no preflight: {place}");
+                assert_eq!(asked.header("access-control-allow-origin"), listed.then_some(origin), "{place}");
+                assert!(asked.header("access-control-allow-methods").is_none(), "{place}");
+            }
+        }
+        for (path, method, plain) in DOORS {
+            let lone = named(&[("Access-Control-Request-Method", method)]);
+            let answer = caller.send_as_is("OPTIONS", path, &lone, Vec::new()).await.expect(plain);
+            assert_eq!(granted(&answer), Vec::<&str>::new(), "no origin: {method} {path}");
+        }
+        app.stop().await;
+    }
+}
+
 // ---- settings ------------------------------------------------------------------------------------------------------
 
 fn settings(variables: &[(&str, &str)]) -> Result<cors::Settings, String> {
