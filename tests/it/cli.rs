@@ -31,6 +31,8 @@ use hyper_util::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::watch::{Watch, watch};
+
 /// What the door does wrong, once, with the next chunk.
 #[derive(Clone, Copy, PartialEq)]
 enum Fault {
@@ -205,7 +207,9 @@ impl Bench {
     async fn run(&self, arguments: &[&str]) -> Output {
         let mut command = self.command();
         command.args(arguments);
-        tokio::task::spawn_blocking(move || command.output().expect("runs")).await.expect("ends")
+        let output = tokio::task::spawn_blocking(move || command.output().expect("runs")).await.expect("ends");
+        Watch::assert_kept(&watch().search("the error stream", &output.stderr));
+        output
     }
 
     /// Uploads the file in chunks of 10 bytes.
