@@ -7,7 +7,9 @@ pub mod digest;
 pub mod keys;
 pub mod names;
 pub mod principal;
+pub mod ring;
 pub mod signing;
+pub mod token;
 pub mod units;
 pub mod upload;
 

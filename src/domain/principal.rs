@@ -88,6 +88,22 @@ impl Scopes {
         self.0 & 1 << scope as u8 != 0
     }
 
+    /// Those but `scope`.
+    #[must_use]
+    pub fn without(self, scope: Scope) -> Self {
+        Self(self.0 & !(1 << scope as u8))
+    }
+
+    /// As a number of four bits, whose meaning does not change.
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The set of that number. `None`: there is a scope in it that this version does not know.
+    pub fn of_bits(bits: u8) -> Option<Self> {
+        (bits & !Self::ALL.0 == 0).then_some(Self(bits))
+    }
+
     /// Their public names.
     pub fn names(self) -> Vec<&'static str> {
         Scope::ALL.into_iter().filter(|scope| self.contain(*scope)).map(Scope::name).collect()
