@@ -102,5 +102,6 @@ fn principal(proven: &Proven) -> Principal {
         scopes: Scopes::ALL,
         limits: proven.limits,
         binding: None,
+        token: None,
     }
 }

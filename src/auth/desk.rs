@@ -86,11 +86,13 @@ impl Desk {
         self.verdicts.settle(key, flight, judge(self.clone(), case)).await
     }
 
-    /// The verdict as of now: it may be a minute old, the account's state may not.
+    /// The verdict as of now: it may be a minute old, the account's state and epoch may not.
     pub(super) async fn as_of_now(&self, verdict: Verdict) -> Result<Verdict, StoreError> {
         let Verdict::Proven(proven) = verdict else { return Ok(verdict) };
         Ok(match self.accounts.find(proven.user.id).await? {
-            Some(account) if !account.disabled => Verdict::Proven(proven),
+            Some(account) if !account.disabled => {
+                Verdict::Proven(Arc::new(Proven { user: account.user, limits: proven.limits }))
+            }
             Some(_) => Verdict::Refused(Refusal::Disabled),
             None => Verdict::CannotCheck,
         })

@@ -108,8 +108,8 @@ impl Federated {
                 (Reach::Own, true, None)
             }
         };
-        let user = Some(proven.user.clone());
-        Ok(Outcome::Granted(Principal { user, reach, may_create, scopes: Scopes::ALL, limits: proven.limits, binding }))
+        let (user, scopes, limits) = (Some(proven.user.clone()), Scopes::ALL, proven.limits);
+        Ok(Outcome::Granted(Principal { user, reach, may_create, scopes, limits, binding, token: None }))
     }
 
     /// A proof outside its window reaches the uploads that it created while it was open, and nothing else: long uploads
@@ -132,6 +132,7 @@ impl Federated {
             scopes: Scopes::ALL,
             limits: Limits::default(),
             binding: None,
+            token: None,
         }))
     }
 

@@ -183,6 +183,6 @@ impl Authenticator for Passwords {
 }
 
 fn principal(user: User, scopes: Scopes) -> Principal {
-    let may_create = scopes.contain(Scope::Create);
-    Principal { user: Some(user), reach: Reach::Own, may_create, scopes, limits: Limits::default(), binding: None }
+    let (may_create, limits) = (scopes.contain(Scope::Create), Limits::default());
+    Principal { user: Some(user), reach: Reach::Own, may_create, scopes, limits, binding: None, token: None }
 }

@@ -26,7 +26,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, realm, subject, username, email, display_name, groups_json, ",
-            "disabled_by_idp, disabled_by_admin FROM users ",
+            "disabled_by_idp, disabled_by_admin, token_epoch FROM users ",
             $rest
         )
     };
@@ -46,8 +46,11 @@ const CHANGE: &str = "
     UPDATE users SET username = $2, email = $3, display_name = $4, groups_json = $5, updated = $6 WHERE id = $1";
 
 const SET_DISABLED: &str = "
-    UPDATE users SET disabled_by_idp = $3, updated = $4
+    UPDATE users
+    SET disabled_by_idp = $3, updated = $4, token_epoch = token_epoch + CASE WHEN $3 THEN 1 ELSE 0 END
     WHERE realm = $1 AND subject = $2 AND disabled_by_idp <> $3";
+
+const RAISE_EPOCH: &str = "UPDATE users SET token_epoch = token_epoch + 1, updated = $2 WHERE id = $1";
 
 const BOUND: &str = "SELECT upload_id, user_id FROM bindings WHERE proof = $1 AND user_id IS NOT NULL";
 
@@ -89,6 +92,11 @@ impl<DB: Dialect> Accounts for Store<DB> {
             .bind(disabled)
             .bind(now.as_microsecond());
         self.change(query).await.map(drop)
+    }
+
+    async fn raise_epoch(&self, id: UserId, now: Timestamp) -> Result<bool, StoreError> {
+        let query = sqlx::query(RAISE_EPOCH).bind(id.to_string()).bind(now.as_microsecond());
+        Ok(self.change(query).await? == 1)
     }
 
     async fn bound(&self, proof: ProofHash) -> Result<Vec<(UploadId, UserId)>, StoreError> {
@@ -158,6 +166,7 @@ struct Known {
     subject: String,
     facts: Facts,
     disabled: bool,
+    epoch: u64,
 }
 
 /// What the database knows of a profile's user.
@@ -230,7 +239,7 @@ impl Known {
             false => profile.username.clone(),
         };
         let facts = Facts { username, email: None, display_name: None, groups_json: None }.updated(profile, true);
-        Self { id, realm: profile.realm.clone(), subject: profile.subject.clone(), facts, disabled: false }
+        Self { id, realm: profile.realm.clone(), subject: profile.subject.clone(), facts, disabled: false, epoch: 0 }
     }
 
     fn read<DB: Dialect>(row: &DB::Row) -> Result<Self, StoreError> {
@@ -242,11 +251,12 @@ impl Known {
             groups_json: row.get("groups_json")?,
         };
         let disabled = row.get::<bool>("disabled_by_idp")? || row.get::<bool>("disabled_by_admin")?;
-        Ok(Self { id: row.parsed("id")?, realm: row.get("realm")?, subject: row.get("subject")?, facts, disabled })
+        let (realm, subject) = (row.get("realm")?, row.get("subject")?);
+        Ok(Self { id: row.parsed("id")?, realm, subject, facts, disabled, epoch: row.count("token_epoch")? })
     }
 
     fn account(self) -> Account {
-        let user = User { id: self.id, realm: self.realm, username: self.facts.username };
+        let user = User { id: self.id, realm: self.realm, username: self.facts.username, epoch: self.epoch };
         Account { user, subject: self.subject, disabled: self.disabled }
     }
 }

@@ -18,7 +18,7 @@ macro_rules! select_users {
     ($rest:literal) => {
         concat!(
             "SELECT users.id, realm, subject, username, email, display_name, users.created, ",
-            "disabled_by_idp, disabled_by_admin, phc ",
+            "disabled_by_idp, disabled_by_admin, token_epoch, phc ",
             "FROM users LEFT JOIN passwords ON passwords.user_id = users.id WHERE realm = $1 ",
             $rest
         )
@@ -46,7 +46,10 @@ const ADD_USER: &str = "
     INSERT INTO users (id, realm, subject, username, email, display_name, created, updated)
     VALUES ($1, $2, $1, $3, $4, $5, $6, $6)";
 
-const SET_DISABLED: &str = "UPDATE users SET disabled_by_admin = $2, updated = $3 WHERE id = $1";
+const SET_DISABLED: &str = "
+    UPDATE users
+    SET disabled_by_admin = $2, updated = $3, token_epoch = token_epoch + CASE WHEN $2 THEN 1 ELSE 0 END
+    WHERE id = $1";
 
 const SET_PASSWORD: &str = "
     INSERT INTO passwords (user_id, phc, updated) VALUES ($1, $2, $3)
@@ -56,7 +59,7 @@ const ADD_KEY: &str = "
     INSERT INTO api_keys (id, user_id, hash, label, scopes_json, created, expires) VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
 const KEY: &str = select_keys!(
-    ", users.id, realm, subject, username, disabled_by_idp, disabled_by_admin",
+    ", users.id, realm, subject, username, disabled_by_idp, disabled_by_admin, token_epoch",
     "JOIN users ON users.id = user_id WHERE api_keys.id = $1"
 );
 
@@ -71,6 +74,12 @@ const FOLLOW: &str = "
 
 const REVOKE: &str = "UPDATE api_keys SET revoked = $2 WHERE id = $1 AND revoked IS NULL";
 
+const RAISE_EPOCH: &str = "UPDATE users SET token_epoch = token_epoch + 1, updated = $2 WHERE id = $1";
+
+const RAISE_EPOCH_OF_KEY: &str = "
+    UPDATE users SET token_epoch = token_epoch + 1, updated = $2
+    WHERE id = (SELECT user_id FROM api_keys WHERE api_keys.id = $1)";
+
 #[async_trait]
 impl<DB: Dialect> Credentials for Store<DB> {
     async fn add_user(&self, new: &NewUser, now: Timestamp) -> Result<LocalUser, StoreError> {
@@ -83,7 +92,7 @@ impl<DB: Dialect> Credentials for Store<DB> {
             .bind(new.display_name.clone())
             .bind(now.as_microsecond());
         self.change(query).await?;
-        let user = User { id, realm: LOCAL_REALM.to_owned(), username: new.username.clone() };
+        let user = User { id, realm: LOCAL_REALM.to_owned(), username: new.username.clone(), epoch: 0 };
         Ok(LocalUser {
             account: Account { user, subject: id.to_string(), disabled: false },
             email: new.email.clone(),
@@ -109,8 +118,11 @@ impl<DB: Dialect> Credentials for Store<DB> {
     }
 
     async fn set_password(&self, id: UserId, phc: &str, now: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
         let query = sqlx::query(SET_PASSWORD).bind(id.to_string()).bind(phc.to_owned()).bind(now.as_microsecond());
-        self.change(query).await.map(drop)
+        query.execute(&mut *tx).await?;
+        sqlx::query(RAISE_EPOCH).bind(id.to_string()).bind(now.as_microsecond()).execute(&mut *tx).await?;
+        Ok(tx.commit().await?)
     }
 
     async fn add_key(&self, key: &KeptKey) -> Result<(), StoreError> {
@@ -145,7 +157,14 @@ impl<DB: Dialect> Credentials for Store<DB> {
     }
 
     async fn revoke_key(&self, id: KeyId, now: Timestamp) -> Result<bool, StoreError> {
-        Ok(self.change(sqlx::query(REVOKE).bind(id.to_string()).bind(now.as_microsecond())).await? == 1)
+        let of_now = |statement| sqlx::query(statement).bind(id.to_string()).bind(now.as_microsecond());
+        let mut tx = self.begin().await?;
+        if DB::changed(&of_now(REVOKE).execute(&mut *tx).await?) == 0 {
+            return Ok(false);
+        }
+        of_now(RAISE_EPOCH_OF_KEY).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 }
 
@@ -163,7 +182,8 @@ fn insert<DB: Dialect>(key: &KeptKey) -> Statement<'static, DB> {
 
 fn account<DB: Dialect>(row: &DB::Row) -> Result<Account, StoreError> {
     let row = Fields::<DB>::of(row, "users", "id")?;
-    let user = User { id: row.parsed("id")?, realm: row.get("realm")?, username: row.get("username")? };
+    let (realm, username, epoch) = (row.get("realm")?, row.get("username")?, row.count("token_epoch")?);
+    let user = User { id: row.parsed("id")?, realm, username, epoch };
     let disabled = row.get::<bool>("disabled_by_idp")? || row.get::<bool>("disabled_by_admin")?;
     Ok(Account { user, subject: row.get("subject")?, disabled })
 }

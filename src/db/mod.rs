@@ -7,6 +7,7 @@ mod accounts;
 mod credentials;
 mod dialect;
 mod store;
+mod token_keys;
 mod uploads;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::domain::{
     digest::Digest,
     keys::{KeyHash, KeyId},
     principal::{Binding, Owner, ProofHash, Scopes, User},
+    ring::TokenKey,
     upload::{KeptDigest, State, Upload},
 };
 use dialect::Dialect;
@@ -33,13 +35,21 @@ pub struct Stores {
     pub accounts: Arc<dyn Accounts>,
     /// What users prove themselves with here.
     pub credentials: Arc<dyn Credentials>,
+    /// What upload tokens are signed with.
+    pub token_keys: Arc<dyn TokenKeys>,
     database: Arc<dyn Close>,
 }
 
 impl Stores {
     fn over<DB: Dialect>(store: Store<DB>) -> Self {
         let store = Arc::new(store);
-        Self { uploads: store.clone(), accounts: store.clone(), credentials: store.clone(), database: store }
+        Self {
+            uploads: store.clone(),
+            accounts: store.clone(),
+            credentials: store.clone(),
+            token_keys: store.clone(),
+            database: store,
+        }
     }
 
     /// Waits for the deeds under way and closes every connection; later deeds answer [`StoreError::Unavailable`].
@@ -154,8 +164,12 @@ pub trait Accounts: Send + Sync + 'static {
     /// The user of that id.
     async fn find(&self, id: UserId) -> Result<Option<Account>, StoreError>;
 
-    /// Sets whether the identity server has disabled the user with this subject; unknown subjects are ignored.
+    /// Sets whether the identity server has disabled the user with this subject; unknown subjects are ignored. Disabling
+    /// raises the user's epoch.
     async fn set_disabled(&self, realm: &str, subject: &str, disabled: bool, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Raises the user's epoch, which ends every upload token made before. `false`: there is no such user.
+    async fn raise_epoch(&self, id: UserId, now: Timestamp) -> Result<bool, StoreError>;
 
     /// The uploads that a proof created, with the user it proved: the owner at their creation.
     async fn bound(&self, proof: ProofHash) -> Result<Vec<(UploadId, UserId)>, StoreError>;
@@ -188,10 +202,10 @@ pub trait Credentials: Send + Sync + 'static {
     /// Every local user, by name.
     async fn users(&self) -> Result<Vec<LocalUser>, StoreError>;
 
-    /// Sets whether an operator has disabled the user. `false`: there is none.
+    /// Sets whether an operator has disabled the user; disabling raises the user's epoch. `false`: there is none.
     async fn set_user_disabled(&self, id: UserId, disabled: bool, now: Timestamp) -> Result<bool, StoreError>;
 
-    /// Sets the hash of the user's password, a PHC string.
+    /// Sets the hash of the user's password, a PHC string, and raises the user's epoch.
     async fn set_password(&self, id: UserId, phc: &str, now: Timestamp) -> Result<(), StoreError>;
 
     /// Records a key.
@@ -210,8 +224,22 @@ pub trait Credentials: Send + Sync + 'static {
     /// already followed by another, and nothing changed.
     async fn rotate_key(&self, id: KeyId, next: &KeptKey, overlap_until: Timestamp) -> Result<bool, StoreError>;
 
-    /// Revokes a key for good. `false`: it is not there, or already revoked.
+    /// Revokes a key for good and raises its user's epoch: an upload token does not tell which key it was made with.
+    /// `false`: it is not there, or already revoked, and nothing changed.
     async fn revoke_key(&self, id: KeyId, now: Timestamp) -> Result<bool, StoreError>;
+}
+
+/// The keys that sign upload tokens. One ring for every node on the database.
+#[async_trait]
+pub trait TokenKeys: Send + Sync + 'static {
+    /// Every key, by number.
+    async fn ring(&self) -> Result<Vec<TokenKey>, StoreError>;
+
+    /// Adds a key to the ring. `false`: another node was first, there is a key of that number.
+    async fn publish(&self, key: &TokenKey) -> Result<bool, StoreError>;
+
+    /// Forgets the keys below `number`. Returns how many.
+    async fn forget_below(&self, number: u32) -> Result<u64, StoreError>;
 }
 
 /// A local user to be made.

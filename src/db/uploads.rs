@@ -29,7 +29,8 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, owner, filename, content_type, state, offset_bytes, size_bytes, digest_algorithm, ",
-            "digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start FROM uploads ",
+            "digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes FROM ",
+            "uploads ",
             $rest
         )
     };
@@ -37,8 +38,8 @@ macro_rules! select {
 
 const INSERT: &str = "
     INSERT INTO uploads (id, owner, filename, content_type, state, offset_bytes, size_bytes, digest_algorithm,
-        digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+        digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
 
 // Two exclusive bindings of a proof meet in the primary key, an exclusive and a shared one in this condition.
 const BIND: &str = "
@@ -243,7 +244,8 @@ fn insert<DB: Dialect>(upload: &Upload) -> Result<Statement<'static, DB>, StoreE
         .bind(upload.updated.as_microsecond())
         .bind(upload.expires.as_microsecond())
         .bind(upload.ended.map(Timestamp::as_microsecond))
-        .bind(count("tail_start", upload.tail_start)?))
+        .bind(count("tail_start", upload.tail_start)?)
+        .bind(upload.max_bytes.map(|limit| count("max_bytes", limit)).transpose()?))
 }
 
 /// Binds the new upload to its proof. Exclusive and shared bindings of one proof never stand side by side.
@@ -282,6 +284,7 @@ fn upload<DB: Dialect>(row: &DB::Row) -> Result<Upload, StoreError> {
         sum: sum(&row)?,
         placement: row.get::<Option<String>>("placement")?.map(Placement),
         tail_start: row.count("tail_start")?,
+        max_bytes: row.maybe_count("max_bytes")?,
         created: row.time("created")?,
         updated: row.time("updated")?,
         expires: row.time("expires")?,

@@ -3,7 +3,7 @@
 //! A [`Principal`] is made only by an authenticator that verified the proof at hand (or by the explicit choice to admit
 //! anonymous uploads). "A user of that name exists" never makes one.
 
-use super::{UploadId, UserId};
+use super::{UploadId, UserId, token::Token};
 
 /// Who is asking.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct Principal {
     pub limits: Limits,
     /// The proof, if the uploads it creates are to be bound to it.
     pub binding: Option<Binding>,
+    /// The upload token, if that was the proof.
+    pub token: Option<Token>,
 }
 
 /// The part of a local user that a request needs.
@@ -31,6 +33,8 @@ pub struct User {
     pub realm: String,
     /// The name to show. Never a key: names change and are recycled.
     pub username: String,
+    /// Upload tokens made under a lower one are over.
+    pub epoch: u64,
 }
 
 /// Which uploads a proof reaches.
@@ -82,6 +86,8 @@ pub struct Scopes(u8);
 impl Scopes {
     /// All of them.
     pub const ALL: Self = Self(0b1111);
+    /// None of them.
+    pub const NONE: Self = Self(0);
 
     /// Whether `scope` is among them.
     pub fn contain(self, scope: Scope) -> bool {
@@ -165,12 +171,18 @@ impl Principal {
             scopes: Scopes::ALL,
             limits: Limits::default(),
             binding: None,
+            token: None,
         }
     }
 
     /// Whose uploads this principal sees.
     pub fn owner(&self) -> Owner {
         self.user.as_ref().map_or(Owner::Nobody, |user| Owner::User(user.id))
+    }
+
+    /// The one upload that the proof was made for, if it is an upload token.
+    pub fn only(&self) -> Option<UploadId> {
+        self.token.map(|token| token.upload)
     }
 
     /// Whether the proof reaches this upload, if the user owns it.

@@ -81,6 +81,8 @@ pub struct Upload {
     pub placement: Option<Placement>,
     /// Where the last chunk began, in bytes.
     pub tail_start: u64,
+    /// The limit of its user when it began, in bytes. It holds to the end, whoever continues.
+    pub max_bytes: Option<u64>,
     /// When it was created.
     pub created: Timestamp,
     /// When the row last changed.
@@ -200,10 +202,11 @@ pub enum Finish {
 
 /// The smaller of the service's limit and the user's.
 pub fn max_bytes(service: Option<u64>, limits: &Limits) -> Option<u64> {
-    match (service, limits.max_file_bytes) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
+    smaller(service, limits.max_file_bytes)
+}
+
+fn smaller(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    [one, other].into_iter().flatten().min()
 }
 
 impl Upload {
@@ -220,6 +223,7 @@ impl Upload {
     /// # Errors
     /// The first [`Refusal`] that applies.
     pub fn may_append(&self, claim: &Claim, max_bytes: Option<u64>, now: Timestamp) -> Result<Plan, Refusal> {
+        let max_bytes = smaller(self.max_bytes, max_bytes);
         match self.state_at(now) {
             State::Receiving => {}
             State::Complete => return Err(Refusal::Complete),
@@ -370,6 +374,7 @@ mod tests {
             sum: None,
             placement: None,
             tail_start: 0,
+            max_bytes: None,
             created,
             updated: created,
             expires: after(created, Duration::from_secs(60)),

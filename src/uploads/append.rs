@@ -90,6 +90,8 @@ impl Uploads {
             sum: None,
             placement: Some(self.parts.content.place(id, by.user.as_ref(), now)),
             tail_start: 0,
+            // What the table cannot hold limits nothing.
+            max_bytes: by.limits.max_file_bytes.filter(|limit| i64::try_from(*limit).is_ok()),
             created: now,
             updated: now,
             expires: after(now, self.parts.settings.expires_after),

@@ -125,6 +125,7 @@ fn upload(seconds: i64) -> Upload {
         sum: None,
         placement: Some(Placement(format!("place/{id}"))),
         tail_start: 0,
+        max_bytes: None,
         created: at(seconds),
         updated: at(seconds),
         expires: at(seconds + 3600),

@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn rendered_paths_have_no_client_text() {
-        let owner = User { id: UserId::new(), realm: "../a b".into(), username: "../../x".into() };
+        let owner = User { id: UserId::new(), realm: "../a b".into(), username: "../../x".into(), epoch: 0 };
         let id = UploadId::new();
         let path = render("%Y/%m/{realm}/{user_id}/{upload_id}", id, Some(&owner), Timestamp::UNIX_EPOCH);
         assert_eq!(path, format!("1970/01/___a_b/{}/{id}", owner.id));

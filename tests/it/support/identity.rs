@@ -291,7 +291,8 @@ impl Accounts for MemoryAccounts {
             let account = account.clone();
             return Ok(memory.account(&account));
         }
-        let user = User { id: UserId::new(), realm: profile.realm.clone(), username: profile.username.clone() };
+        let (realm, username) = (profile.realm.clone(), profile.username.clone());
+        let user = User { id: UserId::new(), realm, username, epoch: 0 };
         let account = Account { user, subject: profile.subject.clone(), disabled: false };
         memory.accounts.push(account.clone());
         Ok(account)
@@ -312,6 +313,12 @@ impl Accounts for MemoryAccounts {
             memory.disabled_by_identity.remove(&id);
         }
         Ok(())
+    }
+
+    async fn raise_epoch(&self, id: UserId, _: Timestamp) -> Result<bool, StoreError> {
+        let mut memory = self.open()?;
+        let known = memory.accounts.iter_mut().find(|account| account.user.id == id);
+        Ok(known.map(|account| account.user.epoch += 1).is_some())
     }
 
     async fn bound(&self, proof: ProofHash) -> Result<Vec<(UploadId, UserId)>, StoreError> {
