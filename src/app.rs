@@ -9,7 +9,12 @@ use axum::Router;
 use tokio::net::TcpListener;
 
 use crate::{
-    auth::{self, Gate, Throttle, sweeper::Sweeper},
+    auth::{
+        self, Gate, Throttle,
+        keyring::{Keeper, Keyring},
+        sweeper::Sweeper,
+        tokens::Tokens,
+    },
     config::Config,
     content::{ContentStore, local::LocalStore},
     db,
@@ -51,7 +56,9 @@ pub async fn start(
     content.check().await.map_err(|error| format!("the content store cannot be used: {error}"))?;
     let uploads =
         Uploads::new(stores.uploads.clone(), content.clone(), clock.clone(), tasks.clone(), config.uploads.clone());
-    let gate = gate(&config, &stores, &clock, &tasks)?;
+    let ring = Keyring::open(stores.token_keys.clone(), clock.clone(), config.auth.tokens.rotate_every).await;
+    let ring = Arc::new(ring.map_err(|error| error.to_string())?);
+    let gate = gate(&config, &stores, &ring, &clock, &tasks)?;
     if config.auth.anonymous {
         tracing::warn!("auth.anonymous is on: whoever reaches this service may upload without credentials");
     }
@@ -65,6 +72,7 @@ pub async fn start(
     let workers = Arc::new(Workers::default());
     spawn_worker(&workers, Reaper::new(uploads.clone()), &clock, &tasks);
     spawn_worker(&workers, Sweeper::new(stores.accounts.clone(), clock.clone()), &clock, &tasks);
+    spawn_worker(&workers, Keeper::new(ring), &clock, &tasks);
     let grace = config.server.shutdown_grace;
     tasks.spawn({
         let (settings, tasks) = (config.server, tasks.clone());
@@ -74,11 +82,19 @@ pub async fn start(
 }
 
 /// The gate with every authenticator. A guess counts for all of them, whoever judges it.
-fn gate(config: &Config, stores: &db::Stores, clock: &Arc<dyn Clock>, tasks: &Tasks) -> Result<Gate, String> {
+fn gate(
+    config: &Config,
+    stores: &db::Stores,
+    ring: &Arc<Keyring>,
+    clock: &Arc<dyn Clock>,
+    tasks: &Tasks,
+) -> Result<Gate, String> {
     let (auth, guesses) = (&config.auth, Arc::new(Throttle::new(clock.clone())));
     let local = auth::local::authenticators(auth, &guesses, &stores.credentials, clock, tasks);
+    let tokens = Tokens::new(auth, ring.clone(), stores.accounts.clone(), clock.clone());
     let (accounts, clock, tasks) = (stores.accounts.clone(), clock.clone(), tasks.clone());
-    Ok(Gate::open(auth.clone(), &config.identity, &guesses, accounts, clock, tasks)?.joined_by(local))
+    let gate = Gate::open(auth.clone(), &config.identity, &guesses, accounts, clock, tasks)?;
+    Ok(gate.joined_by(local).minting(tokens))
 }
 
 fn spawn_worker(workers: &Arc<Workers>, worker: impl Worker, clock: &Arc<dyn Clock>, tasks: &Tasks) {

@@ -26,6 +26,8 @@ pub enum Credential {
     ApiKey(KeyProof),
     /// See [`PasswordProof`].
     Basic(PasswordProof),
+    /// See [`TokenProof`].
+    Token(TokenProof),
 }
 
 impl Credential {
@@ -33,7 +35,7 @@ impl Credential {
     pub fn is_sent_by_browsers(&self) -> bool {
         match self {
             Self::Basic(_) => true,
-            Self::Signature(_) | Self::ApiKey(_) => false,
+            Self::Signature(_) | Self::ApiKey(_) | Self::Token(_) => false,
         }
     }
 }
@@ -70,6 +72,20 @@ impl fmt::Debug for PasswordProof {
     }
 }
 
+/// An upload token, in whatever form it was sent: what is none is as wrong as one that was tampered with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TokenProof {
+    /// The text.
+    pub text: String,
+}
+
+/// Nothing: whoever has the text has the upload.
+impl fmt::Debug for TokenProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenProof").finish_non_exhaustive()
+    }
+}
+
 /// An `api_key` with a signed timestamp.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignatureV1 {
@@ -102,6 +118,8 @@ pub fn find(presented: &Presented, settings: &Settings) -> Result<Option<Credent
         Some(Kind::Signature) => enabled(Method::Signature, "signature").and_then(|()| found.signature())?,
         Some(Kind::ApiKey) => enabled(Method::ApiKey, "api_key").and_then(|()| found.api_key())?,
         Some(Kind::Basic) => enabled(Method::Basic, "basic").and_then(|()| found.basic())?,
+        // Accepted always: there is none that this service did not give.
+        Some(Kind::Token) => found.upload_token()?,
         Some(Kind::Other(method)) => return Err(not_enabled(method)),
     };
     Ok(Some(credential))
@@ -124,6 +142,7 @@ enum Kind {
     Signature,
     ApiKey,
     Basic,
+    Token,
     /// A kind that is known to be one, and not accepted.
     Other(&'static str),
 }

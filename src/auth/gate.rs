@@ -8,10 +8,11 @@ use super::{
     AuthError, Facts, Presented, Settings, Throttle,
     credentials::{self, Credential},
     federated, identity,
+    tokens::Tokens,
 };
 use crate::{
     db::{Accounts, StoreError},
-    domain::{Clock, principal::Principal},
+    domain::{Clock, principal::Principal, upload::Upload},
     worker::Tasks,
 };
 
@@ -46,6 +47,7 @@ pub struct Gate {
     settings: Settings,
     realm: String,
     chain: Vec<Box<dyn Authenticator>>,
+    tokens: Option<Tokens>,
 }
 
 impl Gate {
@@ -69,7 +71,7 @@ impl Gate {
 
     /// A gate with these authenticators.
     pub fn new(settings: Settings, realm: &str, chain: Vec<Box<dyn Authenticator>>) -> Self {
-        Self { settings, realm: realm.to_owned(), chain }
+        Self { settings, realm: realm.to_owned(), chain, tokens: None }
     }
 
     /// The same gate with further authenticators.
@@ -77,6 +79,17 @@ impl Gate {
     pub fn joined_by(mut self, more: Vec<Box<dyn Authenticator>>) -> Self {
         self.chain.extend(more);
         self
+    }
+
+    /// The same gate, giving and taking upload tokens.
+    #[must_use]
+    pub fn minting(self, tokens: Tokens) -> Self {
+        Self { tokens: Some(tokens), ..self }
+    }
+
+    /// The upload token that goes with the answer to a write of `by` to `upload`, if one is due.
+    pub fn mint(&self, by: &Principal, upload: &Upload) -> Option<String> {
+        self.tokens.as_ref().and_then(|tokens| tokens.mint(by, upload))
     }
 
     /// Who is asking?
@@ -116,15 +129,21 @@ impl Gate {
     }
 
     async fn ask(&self, credential: &Credential, request: &Facts) -> Result<Principal, AuthError> {
+        let mut outcome = match (credential, &self.tokens) {
+            (Credential::Token(proof), Some(tokens)) => tokens.judge(proof).await,
+            _ => Outcome::NotMine,
+        };
         for authenticator in &self.chain {
-            match authenticator.judge(credential, request).await {
-                Outcome::NotMine => {}
-                Outcome::Granted(principal) => return Ok(principal),
-                Outcome::Refused(error) => return Err(error),
-                Outcome::Unavailable => return Err(AuthError::Unavailable { retry_after: retry_after() }),
+            if matches!(outcome, Outcome::NotMine) {
+                outcome = authenticator.judge(credential, request).await;
             }
         }
-        Err(credentials::not_enabled("this kind of credential"))
+        match outcome {
+            Outcome::NotMine => Err(credentials::not_enabled("this kind of credential")),
+            Outcome::Granted(principal) => Ok(principal),
+            Outcome::Refused(error) => Err(error),
+            Outcome::Unavailable => Err(AuthError::Unavailable { retry_after: retry_after() }),
+        }
     }
 }
 

@@ -13,11 +13,13 @@ mod desk;
 pub mod federated;
 mod gate;
 pub mod identity;
+pub mod keyring;
 pub mod local;
 pub mod passwords;
 mod provisioning;
 pub mod sweeper;
 mod throttle;
+pub mod tokens;
 pub mod verdicts;
 
 use std::{fmt, net::IpAddr, time::Duration};
@@ -88,6 +90,9 @@ pub enum AuthError {
     /// The proof is wrong or the key unknown; which of the two is not told.
     #[error("the credentials are not valid")]
     Invalid,
+    /// The upload token is ours, and no longer good: its time is over, or its user's rights were changed since.
+    #[error("the upload token is no longer good")]
+    TokenExpired,
     /// The proof was used where it may not be used again.
     #[error("the signature was already used")]
     Replayed,
@@ -131,6 +136,8 @@ pub struct Settings {
     pub basic: Judge,
     /// About signatures.
     pub signature: SignatureSettings,
+    /// About upload tokens.
+    pub tokens: tokens::Settings,
 }
 
 impl Default for Settings {
@@ -143,6 +150,7 @@ impl Default for Settings {
             api_key: Judge::Local,
             basic: Judge::Local,
             signature: SignatureSettings::default(),
+            tokens: tokens::Settings::default(),
         }
     }
 }

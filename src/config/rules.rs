@@ -9,6 +9,7 @@ use hyper::{
 use secrecy::ExposeSecret as _;
 
 use super::Config;
+use crate::domain::token::LONGEST_LIFE;
 
 /// First path segments that belong to the service itself.
 const OWN_ROUTES: [&str; 8] = ["admin", "api", "client", "demo", "healthz", "metrics", "openapi.json", "readyz"];
@@ -103,6 +104,8 @@ fn gate(config: &Config, found: &mut Findings) {
         found.push(("auth.pepper", reason));
     }
     between("auth.signature.window", auth.signature.window, 5 * SECOND..=15 * MINUTE, found);
+    between("auth.tokens.life", auth.tokens.life, MINUTE..=LONGEST_LIFE, found);
+    between("auth.tokens.rotate_every", auth.tokens.rotate_every, HOUR..=LONGEST, found);
 }
 
 fn identity(config: &Config, found: &mut Findings) {

@@ -16,8 +16,9 @@ use uuid::Uuid;
 
 use super::{
     Timestamp, UploadId, UserId, after,
-    principal::{Owner, Scopes},
+    principal::{Owner, Principal, Scope, Scopes},
     ring::TokenKey,
+    upload::{State, Upload},
 };
 
 /// The longest that a token may be good for, whatever is set: a key that signs no more is kept that long.
@@ -64,6 +65,24 @@ impl fmt::Debug for Sealed {
 }
 
 impl Token {
+    /// The token that goes with the answer to a write of `by` to `upload`. `None`: none is due.
+    ///
+    /// Whoever brought another proof gets one each time; whoever brought a token gets the next one past half of its life.
+    /// None lives longer than its upload takes bytes, and none is for more than the proof was.
+    pub fn due(by: &Principal, upload: &Upload, life: Duration, now: Timestamp) -> Option<Self> {
+        let token = Self {
+            upload: upload.id,
+            owner: by.owner(),
+            scopes: by.scopes.without(Scope::Create),
+            epoch: by.user.as_ref().map_or(0, |user| user.epoch),
+            issued: now,
+            expires: after(now, life.min(LONGEST_LIFE)).min(upload.expires),
+        };
+        let late = by.token.is_none_or(|old| old.is_past_half(now) && old.expires < token.expires);
+        let of_use = upload.state_at(now) == State::Receiving && token.scopes != Scopes::NONE;
+        (late && of_use).then_some(token)
+    }
+
     /// The token's text, signed with `key`.
     pub fn seal(&self, key: &TokenKey) -> String {
         let mut bytes = [0; CLAIM_BYTES + MAC_BYTES];
@@ -73,8 +92,8 @@ impl Token {
         format!("{PREFIX}{}", BASE64URL.encode(bytes))
     }
 
-    /// Whether more than half of its life is over.
-    pub fn is_past_half(&self, now: Timestamp) -> bool {
+    /// Whether half of its life is over.
+    fn is_past_half(&self, now: Timestamp) -> bool {
         let half = self.expires.as_microsecond().saturating_sub(self.issued.as_microsecond()) / 2;
         now.as_microsecond() >= self.issued.as_microsecond().saturating_add(half)
     }

@@ -409,6 +409,18 @@ mod tests {
     }
 
     #[test]
+    fn the_limit_that_an_upload_began_under_stays() {
+        let upload = Upload { max_bytes: Some(20), ..receiving(10, None) };
+        let ask = |size, limit| upload.may_append(&Claim { size, ..claim(10, 10, 0) }, limit, Timestamp::UNIX_EPOCH);
+        assert_eq!(ask(None, None).map(|plan| plan.at_most), Ok(10));
+        assert_eq!(ask(Some(21), None), Err(Refusal::TooLarge { max_bytes: 20 }));
+        assert_eq!(ask(Some(21), Some(99)), Err(Refusal::TooLarge { max_bytes: 20 }));
+        assert_eq!(ask(Some(20), Some(19)), Err(Refusal::TooLarge { max_bytes: 19 }));
+        let unclaimed = Claim { length: None, size: None, ..claim(10, 0, 0) };
+        assert_eq!(upload.may_append(&unclaimed, None, Timestamp::UNIX_EPOCH).map(|plan| plan.at_most), Ok(10));
+    }
+
+    #[test]
     fn life_comes_first() {
         let mut upload = receiving(10, Some(25));
         let late = upload.expires;

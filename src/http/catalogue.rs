@@ -23,6 +23,7 @@ fn of_the_gate() -> Vec<AuthError> {
         AuthError::Ambiguous(String::new()),
         AuthError::Stale { server_time: Timestamp::UNIX_EPOCH },
         AuthError::Invalid,
+        AuthError::TokenExpired,
         AuthError::Replayed,
         AuthError::Disabled,
         AuthError::CrossSite,

@@ -24,16 +24,20 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    http::{HeaderValue, request::Parts},
+    http::{HeaderName, HeaderValue, request::Parts},
+    response::Response,
 };
 use bytesize::ByteSize;
 
 use self::cross_site::{Own, from_elsewhere};
 use crate::{
     auth::{Gate, Presented},
+    domain::{principal::Principal, upload::Upload},
     uploads::Uploads,
     worker::Tasks,
 };
+
+const UPLOAD_TOKEN: HeaderName = HeaderName::from_static("upload-token");
 
 /// What the doors need. Cheap to clone.
 #[derive(Clone)]
@@ -74,6 +78,16 @@ impl AppState {
         match &self.public_url {
             Some(url) => url.to_string(),
             None => extract::host(parts).map_or_else(String::new, |host| format!("http://{host}")),
+        }
+    }
+
+    /// Puts the upload's token into the answer to a write, if one is due. Whether it is, the gate decides.
+    fn put_token(&self, response: &mut Response, by: &Principal, upload: &Upload) {
+        if let Some(token) = self.gate.mint(by, upload)
+            && let Ok(mut value) = HeaderValue::try_from(token)
+        {
+            value.set_sensitive(true);
+            response.headers_mut().insert(UPLOAD_TOKEN, value);
         }
     }
 

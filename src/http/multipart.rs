@@ -133,12 +133,16 @@ impl From<FormError> for Wire {
 async fn upload(State(app): State<AppState>, request: Request) -> Response {
     let outcome = chunk(&app, request).await;
     match outcome {
-        Ok(upload) => accepted(&app.multipart, &upload),
+        Ok((by, upload)) => {
+            let mut response = accepted(&app.multipart, &upload);
+            app.put_token(&mut response, &by, &upload);
+            response
+        }
         Err(error) => refused(&app, error),
     }
 }
 
-async fn chunk(app: &AppState, request: Request) -> Result<Upload, Wire> {
+async fn chunk(app: &AppState, request: Request) -> Result<(Principal, Upload), Wire> {
     let settings = &app.multipart;
     let (parts, body) = request.into_parts();
     let early = admit_by_head(app, &parts).await?;
@@ -163,7 +167,8 @@ async fn chunk(app: &AppState, request: Request) -> Result<Upload, Wire> {
     let target = target(&fields, file, settings)?;
     let body = form.content(|name| name == "upload_id" || credentials::is_part(name));
     let append = Append { target, claim, keep: Keep::Whole, contention: Contention::Wait, body };
-    Ok(app.uploads.append(&principal, append).await?)
+    let upload = app.uploads.append(&principal, append).await?;
+    Ok((principal, upload))
 }
 
 async fn complete(State(app): State<AppState>, request: Request) -> Response {
@@ -327,7 +332,7 @@ fn auth_wire(error: &AuthError) -> Answer {
     let (status, detail) = match error {
         AuthError::Missing => (StatusCode::FORBIDDEN, "Authentication credentials were not provided".to_owned()),
         AuthError::Ambiguous(_) | AuthError::Malformed(_) => (StatusCode::BAD_REQUEST, error.to_string()),
-        AuthError::Stale { .. } | AuthError::Invalid | AuthError::Replayed => {
+        AuthError::Stale { .. } | AuthError::Invalid | AuthError::TokenExpired | AuthError::Replayed => {
             (StatusCode::UNAUTHORIZED, error.to_string())
         }
         AuthError::Disabled | AuthError::CrossSite => (StatusCode::FORBIDDEN, error.to_string()),

@@ -84,6 +84,7 @@ catalogue! {
     CredentialsMalformed "credentials_malformed" BAD_REQUEST false "The credentials are malformed";
     TimestampOutOfWindow "timestamp_out_of_window" UNAUTHORIZED false "The timestamp is outside the accepted window";
     InvalidCredentials "invalid_credentials" UNAUTHORIZED false "The credentials are not valid";
+    TokenExpired "token_expired" UNAUTHORIZED false "The upload token is no longer good";
     Replayed "replayed" UNAUTHORIZED false "The signature was already used";
     AccountDisabled "account_disabled" FORBIDDEN false "The account is disabled";
     CrossSiteRequest "cross_site_request" FORBIDDEN false "A page of another origin may not act with a browser's password";
@@ -248,6 +249,7 @@ impl From<&AuthError> for Problem {
             AuthError::Malformed(_) => Code::CredentialsMalformed,
             AuthError::Stale { .. } => Code::TimestampOutOfWindow,
             AuthError::Invalid => Code::InvalidCredentials,
+            AuthError::TokenExpired => Code::TokenExpired,
             AuthError::Replayed => Code::Replayed,
             AuthError::Disabled => Code::AccountDisabled,
             AuthError::CrossSite => Code::CrossSiteRequest,

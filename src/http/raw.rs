@@ -80,8 +80,9 @@ pub fn routes(settings: &Settings) -> Router<AppState> {
 async fn upload(State(app): State<AppState>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     match chunk(&app, &parts, body).await {
-        Ok(upload) => {
+        Ok((by, upload)) => {
             let mut response = json(&[show(&app, &parts, &upload, upload.offset)]);
+            app.put_token(&mut response, &by, &upload);
             cookie::remember(&mut response, &app, &parts.headers, upload.id);
             response
         }
@@ -89,24 +90,30 @@ async fn upload(State(app): State<AppState>, request: Request) -> Response {
     }
 }
 
-async fn chunk(app: &AppState, parts: &Parts, body: Body) -> Result<Upload, Wire> {
+async fn chunk(app: &AppState, parts: &Parts, body: Body) -> Result<(Principal, Upload), Wire> {
     let by = app.gate.admit(&app.presented(parts, Vec::new())).await?;
     let sent = Sent::parse(&parts.headers, body.size_hint().exact())?;
     let (body, unread) = lend(incoming(body));
     let outcome = placed(app, &by, parts, &sent, body).await;
     // Of equal chunks that arrive at the same moment one goes on. The others wait for it unread, and then are what any
     // chunk is that comes a moment later: bytes to be compared.
-    match (&outcome, unread.back()) {
+    let outcome = match (&outcome, unread.back()) {
         (Err(Wire::Upload(UploadError::Refused(Refusal::WrongOffset { .. }))), Some(body)) => {
             placed(app, &by, parts, &sent, body).await
         }
         _ => outcome,
-    }
+    };
+    Ok((by, outcome?))
 }
 
 async fn placed(app: &AppState, by: &Principal, parts: &Parts, sent: &Sent, body: UploadBody) -> Result<Upload, Wire> {
-    let hinted = hinted_for_chunk(app, by, &parts.headers).await?;
-    place::chunk(app, by, sent, hinted, body).await
+    match by.only() {
+        Some(id) => place::chunk_of(app, by, sent, id, body).await,
+        None => {
+            let hinted = hinted_for_chunk(app, by, &parts.headers).await?;
+            place::chunk(app, by, sent, hinted, body).await
+        }
+    }
 }
 
 /// The resume probe: what is under way, for a page that comes back.
@@ -120,8 +127,12 @@ async fn probe(State(app): State<AppState>, request: Request) -> Response {
 
 async fn under_way(app: &AppState, parts: &Parts) -> Result<Response, Wire> {
     let by = app.gate.admit(&app.presented(parts, Vec::new())).await?;
-    let hint = Hint::of(&parts.headers);
-    let hinted = hinted(app, &by, &parts.headers).await?.filter(|upload| is_open(app, upload));
+    let hint = by.only().map_or_else(|| Hint::of(&parts.headers), Hint::Upload);
+    let hinted = match by.only() {
+        Some(id) => Some(app.uploads.status(&by, id).await?),
+        None => hinted(app, &by, &parts.headers).await?,
+    };
+    let hinted = hinted.filter(|upload| is_open(app, upload));
     let query = form::urlencoded(parts.uri.query().unwrap_or_default().as_bytes());
     let shown = |upload: &Upload| show(app, parts, upload, resume_at(upload));
     if let Some((_, name)) = query.iter().find(|(key, _)| key == "file") {

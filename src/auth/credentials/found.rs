@@ -76,7 +76,7 @@ impl<'a> Found<'a> {
         let key_only = self.api_key.is_some() && self.username.is_some() && !triple;
         let kinds = [
             self.authorization.map(authorization_kind),
-            self.upload_token.map(|_| Kind::Other("upload token")),
+            self.upload_token.map(|_| Kind::Token),
             message_signature.then_some(Kind::Other("HTTP message signature")),
             key_only.then_some(Kind::ApiKey),
             (triple || (self.api_key.is_some() && !key_only)).then_some(Kind::Signature),

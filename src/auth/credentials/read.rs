@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
-use super::{Credential, KeyProof, PasswordProof, SignatureV1, found::Found, is_username, not_enabled};
+use super::{Credential, KeyProof, PasswordProof, SignatureV1, TokenProof, found::Found, is_username, not_enabled};
 use crate::{
     auth::{AuthError, passwords::MAX_PASSWORD_BYTES},
     domain::signing,
@@ -41,6 +41,11 @@ impl Found<'_> {
             return Err(wrong());
         }
         Ok(Credential::Basic(PasswordProof { username: username.to_owned(), password: password.to_owned() }))
+    }
+
+    pub(super) fn upload_token(&self) -> Result<Credential, AuthError> {
+        let text = self.upload_token.ok_or(AuthError::Missing)?.to_owned();
+        Ok(Credential::Token(TokenProof { text }))
     }
 
     pub(super) fn signature(&self) -> Result<Credential, AuthError> {

@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 use super::wire::Wire;
 use crate::{
     domain::{
+        UploadId,
         digest::Algorithm,
         names::display_name,
         principal::{Principal, Scope},
@@ -60,6 +61,32 @@ impl Sent {
     fn claim(&self, at: At, length: u64) -> Claim {
         Claim { at, length: Some(length), size: Some(self.total), last: false }
     }
+}
+
+/// Takes in a chunk that comes under the token of an upload: it is for that upload, or refused.
+pub(super) async fn chunk_of(
+    app: &AppState,
+    by: &Principal,
+    sent: &Sent,
+    id: UploadId,
+    mut body: Body,
+) -> Result<Upload, Wire> {
+    let upload = app.uploads.candidate(by, id).await?;
+    if sent.name.as_ref().is_some_and(|name| *name != upload.filename) {
+        // Another file is another upload, which a token does not begin.
+        return Err(UploadError::OutOfScope { scope: Scope::Create }.into());
+    }
+    let at = sent.start.map_or(At::Tail, At::Exactly);
+    let is_open = upload.state_at(app.uploads.now()) == State::Receiving;
+    if let Some(start) = sent.start.filter(|start| is_open && *start < upload.offset)
+        && upload.size == Some(sent.total)
+    {
+        body = match replayed(app, by, std::slice::from_ref(&upload), start, sent, body).await? {
+            Replayed::Taken(upload) => return Ok(*upload),
+            Replayed::Foreign(body) => body,
+        };
+    }
+    append(app, by, Target::Known(id), sent.claim(at, sent.length), body).await
 }
 
 /// Finds the upload of a chunk, and takes the chunk in.

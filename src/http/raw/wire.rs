@@ -176,6 +176,7 @@ fn auth_wire(error: &AuthError) -> Answer {
         | AuthError::Malformed(_)
         | AuthError::Stale { .. }
         | AuthError::Invalid
+        | AuthError::TokenExpired
         | AuthError::Replayed => StatusCode::UNAUTHORIZED,
         AuthError::Disabled | AuthError::CrossSite => StatusCode::FORBIDDEN,
         AuthError::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
