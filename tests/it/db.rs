@@ -101,6 +101,7 @@ macro_rules! contract {
 
 mod accounts;
 mod credentials;
+mod token_keys;
 mod uploads;
 
 contract!(what_does_not_fit_is_named, everything_is_there_after_reopening, the_check_writes,);

@@ -22,4 +22,5 @@ mod native;
 mod proofs;
 mod raw;
 mod support;
+mod tokens;
 mod wire;

@@ -15,6 +15,7 @@ contract!(
     one_user_from_many_first_sights,
     one_name_for_many_users,
     a_user_is_disabled_and_enabled,
+    an_epoch_is_raised_and_never_lowered,
 );
 
 async fn a_proof_is_spent_once(db: &Db) {
@@ -118,8 +119,25 @@ async fn a_user_is_disabled_and_enabled(db: &Db) {
     accounts.set_disabled("idp", "s1", true, at(1)).await.expect("done");
     assert!(provisioned(db, &profile("s1", "ada")).await.disabled);
     accounts.set_disabled("idp", "s1", false, at(2)).await.expect("done");
-    assert_eq!(accounts.find(ada.user.id).await.expect("answers"), Some(ada.clone()));
+    let enabled = accounts.find(ada.user.id).await.expect("answers").expect("is there");
+    assert_eq!((enabled.disabled, enabled.user.epoch), (false, ada.user.epoch + 1), "what was given before stays over");
     db.sql("UPDATE users SET disabled_by_admin = TRUE").await;
     accounts.set_disabled("idp", "s1", false, at(3)).await.expect("done");
     assert!(provisioned(db, &profile("s1", "ada")).await.disabled, "an operator's word stands");
+}
+
+async fn an_epoch_is_raised_and_never_lowered(db: &Db) {
+    let accounts = &db.stores.accounts;
+    let ada = provisioned(db, &profile("s1", "ada")).await;
+    let bob = provisioned(db, &profile("s2", "bob")).await;
+    race(10, |_| {
+        let accounts = accounts.clone();
+        async move { assert!(accounts.raise_epoch(ada.user.id, at(1)).await.expect("answers")) }
+    })
+    .await;
+    assert!(!accounts.raise_epoch(UserId::new(), at(1)).await.expect("answers"));
+    for known in ["ada", "ada l."] {
+        assert_eq!(provisioned(db, &profile("s1", known)).await.user.epoch, ada.user.epoch + 10, "{known}");
+    }
+    assert_eq!(accounts.find(bob.user.id).await.expect("answers"), Some(bob));
 }

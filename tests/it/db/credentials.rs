@@ -87,6 +87,7 @@ async fn a_user_is_disabled_by_an_operator(db: &Db) {
         assert_eq!(known.account.disabled, disabled);
         let account = db.stores.accounts.find(ada.user.id).await.expect("answers").expect("is there");
         assert_eq!(account.disabled, disabled);
+        assert_eq!((account.user.epoch, known.account.user.epoch), (1, 1), "raised by disabling, and by nothing else");
     }
     assert!(!credentials.set_user_disabled(UserId::new(), true, at(1)).await.expect("answers"));
 }
@@ -94,10 +95,10 @@ async fn a_user_is_disabled_by_an_operator(db: &Db) {
 async fn a_password_is_set_and_changed(db: &Db) {
     let credentials = &db.stores.credentials;
     let ada = added(db, "ada").await.account;
-    for phc in ["$one", "$two"] {
+    for (epoch, phc) in [(1, "$one"), (2, "$two")] {
         credentials.set_password(ada.user.id, phc, at(1)).await.expect("set");
         let known = credentials.user("ada").await.expect("answers").expect("is there");
-        assert_eq!(known.phc.as_deref(), Some(phc));
+        assert_eq!((known.phc.as_deref(), known.account.user.epoch), (Some(phc), epoch));
         assert!(!format!("{known:?}").contains(phc));
     }
     assert!(credentials.set_password(UserId::new(), "$", at(1)).await.is_err(), "nobody's password");
@@ -149,6 +150,8 @@ async fn a_key_is_revoked_once(db: &Db) {
     let one = kept(db, ada.user.id, 1).await;
     assert!(credentials.revoke_key(one.id, at(5)).await.expect("answers"));
     assert!(!credentials.revoke_key(one.id, at(6)).await.expect("answers"));
+    let owner = credentials.key(one.id).await.expect("answers").expect("is there").1;
+    assert_eq!(owner.user.epoch, 1, "once");
     let read = read(db, &one).await;
     assert!(read.revoked == Some(at(5)) && !read.is_good(at(4)));
     assert!(!credentials.rotate_key(one.id, &key(ada.user.id, 2), at(50)).await.expect("answers"));

@@ -50,6 +50,7 @@ async fn an_upload_comes_back_as_it_was(db: &Db) {
         digest: kept(b"abc"),
         sum: Some(md5(b"abc").finish()),
         ended: Some(at(5)),
+        max_bytes: Some(i64::MAX as u64),
         ..upload(0)
     };
     let full = inserted(db, full).await;

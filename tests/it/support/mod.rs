@@ -165,12 +165,18 @@ impl TestApp {
     /// A caller that signs as `name`.
     pub(crate) fn user(&self, name: &str) -> Caller {
         let key = (format!("{name}-key"), format!("{name}-secret"));
-        Caller { base: self.base.clone(), clock: self.clock.clone(), client: self.client.clone(), key: Some(key) }
+        let (base, clock, client) = (self.base.clone(), self.clock.clone(), self.client.clone());
+        Caller { base, clock, client, key: Some(key), token: None }
     }
 
     /// A caller that presents nothing.
     pub(crate) fn anonymous(&self) -> Caller {
         Caller { key: None, ..self.user("") }
+    }
+
+    /// A caller that presents an upload token and nothing else.
+    pub(crate) fn bearer(&self, token: &str) -> Caller {
+        Caller { token: Some(token.to_owned()), ..self.anonymous() }
     }
 
     /// Where contents live.
@@ -201,7 +207,7 @@ impl TestApp {
         stores.close().await;
     }
 
-    async fn owner_of(&self, stores: &chunkgate::db::Stores, name: &str) -> Owner {
+    pub(crate) async fn owner_of(&self, stores: &chunkgate::db::Stores, name: &str) -> Owner {
         let profile = chunkgate::db::Profile {
             realm: "default".into(),
             subject: format!("subject-{name}"),
@@ -252,6 +258,7 @@ pub(crate) struct Caller {
     clock: Arc<ManualClock>,
     client: reqwest::Client,
     key: Option<(String, String)>,
+    token: Option<String>,
 }
 
 /// An answer, read to its end.
@@ -289,8 +296,16 @@ impl Answer {
 }
 
 impl Caller {
-    /// The signature headers of now; none for an anonymous caller.
+    /// The same caller at another service.
+    pub(crate) fn at(self, base: &str) -> Self {
+        Self { base: base.to_owned(), ..self }
+    }
+
+    /// The signature headers of now, or the token; none for an anonymous caller.
     pub(crate) fn proof(&self) -> Vec<(String, String)> {
+        if let Some(token) = &self.token {
+            return vec![("Upload-Token".to_owned(), token.clone())];
+        }
         let Some((key, secret)) = &self.key else { return Vec::new() };
         let timestamp = self.clock.now().as_second().to_string();
         let signature = signing::sign_v1(secret.as_bytes(), &timestamp);
