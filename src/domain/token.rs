@@ -247,6 +247,44 @@ mod tests {
         assert!(!token.is_past_half(at(1799)) && token.is_past_half(at(1800)) && token.is_past_half(at(9999)));
     }
 
+    fn upload(expires: u64) -> Upload {
+        let created = token().issued;
+        Upload {
+            id: UploadId::new(),
+            owner: None,
+            filename: String::new(),
+            content_type: None,
+            state: State::Receiving,
+            offset: 0,
+            size: None,
+            digest: None,
+            sum: None,
+            placement: None,
+            tail_start: 0,
+            max_bytes: None,
+            created,
+            updated: created,
+            expires: after(created, Duration::from_secs(expires)),
+            ended: None,
+        }
+    }
+
+    #[test]
+    fn a_token_is_for_less_than_the_proof_and_for_no_longer_than_the_upload() {
+        let (life, now) = (Duration::from_secs(3600), token().issued);
+        let nobody = Principal::anonymous();
+        let short = Token::due(&nobody, &upload(600), life, now).expect("due");
+        assert_eq!((short.owner, short.expires), (Owner::Nobody, after(now, Duration::from_secs(600))));
+        assert!(!short.scopes.contain(Scope::Create) && short.scopes.contain(Scope::Delete));
+        let narrow = |scope| Principal { scopes: [scope].into_iter().collect(), ..Principal::anonymous() };
+        let scopes = |by: &Principal| Token::due(by, &upload(600), life, now).map(|token| token.scopes.names());
+        assert_eq!(scopes(&narrow(Scope::Write)), Some(vec!["upload:write"]));
+        assert_eq!(scopes(&narrow(Scope::Create)), None, "it would be good for nothing");
+        let over = Upload { state: State::Complete, ..upload(600) };
+        assert_eq!(Token::due(&nobody, &over, life, now), None);
+        assert_eq!(Token::due(&nobody, &upload(0), life, now), None);
+    }
+
     proptest! {
         #[test]
         fn what_is_printed_is_read(token in any_token(), number: u32) {

@@ -97,6 +97,10 @@ async fn upload(stage: &Stage, sent: &mut Sent) {
     sent.0.push(("an upload's signature", signature));
     let answer = http.execute(request).await.expect("an answer");
     assert_eq!(answer.status(), 200);
+    let token = answer.headers().get("Upload-Token").expect("a token").to_str().expect("text").to_owned();
+    let listing = http.get(format!("{}/api/v1/uploads", stage.base())).header("Upload-Token", &token);
+    assert_eq!(listing.send().await.expect("an answer").status(), 200);
+    sent.0.push(("an upload token", token));
     let answer: serde_json::Value = answer.json().await.expect("JSON");
     client.complete(answer["upload_id"].as_str().expect("an id"), &md5(&source)).await.expect("an answer").expect(200);
 }
