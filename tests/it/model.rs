@@ -89,6 +89,10 @@ impl Model {
             (Some(size), Some(total)) if size != total => return Err(Refusal::WrongSize { size }.into()),
             (size, total) => size.or(total),
         };
+        // Claims about the whole come before the position: a total named late cannot be less than what is there.
+        if let Some(size) = size.filter(|size| *size < offset) {
+            return Err(Refusal::BeyondSize { size }.into());
+        }
         if at != offset {
             return Err(Refusal::WrongOffset { offset }.into());
         }
