@@ -59,7 +59,9 @@ impl Client {
             header::HeaderValue::from_str(&bearer).map_err(|_| "identity.token cannot be sent in a header")?;
         authorization.set_sensitive(true);
         Ok(Self {
-            http: connector(&endpoint, settings.connect_timeout)?,
+            http: connector(&endpoint, settings.connect_timeout)
+                .build()
+                .map_err(|error| format!("the client of the identity server cannot start: {}", innermost(&error)))?,
             endpoint,
             authorization,
             realm: settings.realm.clone(),
@@ -174,7 +176,7 @@ fn cannot<T>(why: impl Into<String>) -> Result<T, CannotCheck> {
 }
 
 /// The cause without the chain above it, which repeats the URL.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
@@ -239,20 +241,18 @@ fn place(error: &serde_json::Error) -> String {
     format!("{:?} at line {} column {}", error.classify(), error.line(), error.column())
 }
 
-fn connector(endpoint: &Url, connect_timeout: Duration) -> Result<reqwest::Client, String> {
+/// The beginning of every HTTP client that asks an identity server.
+pub(crate) fn connector(endpoint: &Url, connect_timeout: Duration) -> reqwest::ClientBuilder {
     // The TLS library is built without a default provider. That somebody installed one before is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
+    let builder = reqwest::Client::builder()
         .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(connect_timeout)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .no_proxy();
-    if endpoint.scheme() == "http" {
-        // A bare container has no certificates of authorities, and without TLS none are needed.
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build().map_err(|error| format!("the client of the identity server cannot start: {}", innermost(&error)))
+    // A bare container has no certificates of authorities, and without TLS none are needed.
+    if endpoint.scheme() == "http" { builder.tls_certs_only([]) } else { builder }
 }
 
 /// Plain http is usual inside a container network, where names are not loopback addresses: allowed, but never unnoticed.

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod config;
+pub mod conformance;
 pub mod demo;
 pub mod direct;
 pub mod health;
@@ -38,7 +39,7 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Run the service
     Serve(serve::ServeArgs),
-    /// Run an identity server
+    /// Run an identity server, or check one
     #[command(subcommand)]
     Identity(IdentityCommand),
     /// Print the proof of a request
@@ -61,6 +62,8 @@ enum Command {
 enum IdentityCommand {
     /// Serve the users of a file
     Serve(identity::ServeArgs),
+    /// Ask anybody's identity server whether it keeps the protocol
+    Check(conformance::CheckArgs),
 }
 
 /// Why a command did not do what it was asked.
@@ -115,6 +118,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             serve::log_to_stderr(&crate::telemetry::Settings::default())?;
             Ok(identity::run(args, serve::told_to_stop()).await?)
         }
+        Command::Identity(IdentityCommand::Check(args)) => conformance::run(&args).await,
         Command::Sign(args) => sign::run(&args).map_err(Failure::Usage),
         Command::Health(args) => health::run(&args).await,
         Command::Upload(args) => upload::run(&args).await,

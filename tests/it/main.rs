@@ -5,6 +5,7 @@
 mod accounts;
 mod cli;
 mod config;
+mod conformance;
 mod content;
 mod cors;
 mod cross_site;

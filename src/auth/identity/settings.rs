@@ -92,7 +92,7 @@ impl Settings {
     }
 
     /// Where questions are sent.
-    pub(super) fn endpoint(&self) -> Result<Url, String> {
+    pub(crate) fn endpoint(&self) -> Result<Url, String> {
         let wrong = || "identity.url must look like https://identity.example or http://127.0.0.1:8081".to_owned();
         let mut url = Url::parse(&self.url).map_err(|_| wrong())?;
         let plain = url.query().is_none() && url.fragment().is_none();
@@ -108,7 +108,7 @@ impl Settings {
     }
 
     /// The token, from wherever it is given.
-    pub(super) fn secret(&self) -> Result<SecretString, String> {
+    pub(crate) fn secret(&self) -> Result<SecretString, String> {
         let token = match &self.token_file {
             None => self.token.clone(),
             Some(_) if !self.token.expose_secret().is_empty() => {
