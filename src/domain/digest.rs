@@ -44,6 +44,15 @@ impl Algorithm {
         [Self::Md5, Self::Sha1, Self::Sha256].into_iter().find(|known| known.name() == name)
     }
 
+    /// Length of a finished value in bytes.
+    pub fn length(self) -> usize {
+        match self {
+            Self::Md5 => 16,
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+        }
+    }
+
     fn tag(self) -> u8 {
         match self {
             Self::Md5 => 1,
@@ -66,7 +75,7 @@ impl Digest {
     /// Reads a value in hexadecimal of either case; `None` unless it has exactly the algorithm's length.
     pub fn from_hex(algorithm: Algorithm, text: &str) -> Option<Self> {
         let value = super::unhex(text)?;
-        (value.len() == Running::new(algorithm).len()).then_some(Self { algorithm, value })
+        (value.len() == algorithm.length()).then_some(Self { algorithm, value })
     }
 
     /// Lower-case hexadecimal of the value.
@@ -107,15 +116,6 @@ impl Running {
             Self::Md5(_) => Algorithm::Md5,
             Self::Sha1(_) => Algorithm::Sha1,
             Self::Sha256(_) => Algorithm::Sha256,
-        }
-    }
-
-    /// Length of the finished value in bytes.
-    fn len(&self) -> usize {
-        match self {
-            Self::Md5(_) => 16,
-            Self::Sha1(_) => 20,
-            Self::Sha256(_) => 32,
         }
     }
 

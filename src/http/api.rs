@@ -11,13 +11,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use futures_util::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::{
     AppState,
     headers::{
+        digests::{self, REPR_DIGEST},
         disposition::attachment,
         ranges::{Wanted, wanted},
         validators::{if_range_holds, none_match_names},
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     domain::{
         Timestamp, UploadId,
-        digest::{Algorithm, Digest},
+        digest::Algorithm,
         principal::Principal,
         upload::{State as UploadState, Upload},
     },
@@ -211,7 +211,7 @@ fn describe(headers: &mut HeaderMap, upload: &Upload, etag: &str) {
     put(headers, header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox");
     headers.insert(header::CONTENT_DISPOSITION, attachment(&upload.filename));
     if let Some(sum) = &upload.sum {
-        put(headers, HeaderName::from_static("repr-digest"), &repr_digest(sum));
+        put(headers, REPR_DIGEST, &digests::print(sum));
     }
 }
 
@@ -274,17 +274,6 @@ fn etag(upload: &Upload) -> String {
         Some(sum) => format!("\"{}-{}\"", sum.algorithm.name(), sum.to_hex()),
         None => format!("\"{}\"", upload.id.simple()),
     }
-}
-
-/// RFC 9530; of its registry's names, `md5` is marked deprecated for integrity against an adversary, which it is not
-/// used for here.
-fn repr_digest(sum: &Digest) -> String {
-    let name = match sum.algorithm {
-        Algorithm::Md5 => "md5",
-        Algorithm::Sha1 => "sha",
-        Algorithm::Sha256 => "sha-256",
-    };
-    format!("{name}=:{}:", BASE64.encode(&sum.value))
 }
 
 /// Sets a header; a value that cannot stand in one (a client's content type with odd bytes) is left out.

@@ -160,7 +160,8 @@ async fn done(State(app): State<AppState>, id: Result<Path<String>, Rejection>, 
     let outcome = async {
         let by = admit(&app, &parts, body).await?;
         let id = named(id)?;
-        match app.uploads.finish(&by, id, None).await {
+        let expected = wire::expected(&parts.headers)?;
+        match app.uploads.finish(&by, id, expected).await {
             Ok(upload) => Ok((id, wire::complete(&app, &parts, &upload))),
             // Nothing is destroyed, as it was there.
             Err(UploadError::Refused(Refusal::Incomplete { .. })) => Ok((id, wire::incomplete())),

@@ -441,3 +441,35 @@ async fn a_chunk_sent_again_does_not_go_on_in_another_file_of_its_name_and_size(
     }
     app.stop().await;
 }
+
+#[tokio::test]
+async fn done_compares_the_digest_that_the_page_names() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice");
+    let mut page = Page::of(alice.clone());
+    let upload = id(&page.chunk("a.bin", (0, 9, 10), b"0123456789").await.expect(200));
+    let path = format!("{UPLOAD}done/{upload}/");
+    let done = async |digest: &str| alice.send("POST", &path, &named(&[("Repr-Digest", digest)]), Vec::new()).await;
+    let (right, wrong) = ("md5=:eB5eJF1ptWaXm4bijSPyxw==:", "md5=:1B2M2Y8AsgTpgAmY7PhCfg==:");
+
+    for (digest, detail) in [
+        (wrong, "the md5 digest does not match"),
+        ("sha-256=:hNiYd/DUBB77a/kaFvAkjy/Vc+avBcGflr7bn4gveII=:", "no sha256 digest is kept for this upload"),
+        ("sha-256=:AAAA:", "Repr-Digest is malformed"),
+        ("md5=nonsense", "Repr-Digest is malformed"),
+    ] {
+        assert_eq!(done(digest).await.expect(400).json()["detail"], detail, "{digest}");
+    }
+    assert_eq!(page.probe().await[0]["upload_uuid"], json!(upload), "nothing is destroyed");
+
+    // Before and after completion alike, and without one as ever.
+    for digest in [right, right, "unixsum=:AAAA:"] {
+        let answer = done(digest).await.expect(200);
+        assert_eq!(answer.json()[0]["state"], "COMPLETE");
+        assert_eq!(answer.header("repr-digest"), Some(right));
+    }
+    assert_eq!(page.done(&upload).await.expect(200).header("repr-digest"), Some(right));
+    done(wrong).await.expect(400);
+    assert_eq!(page.content(&upload).await, b"0123456789");
+    app.stop().await;
+}

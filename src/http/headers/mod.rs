@@ -4,6 +4,7 @@
 //! decided elsewhere.
 
 pub mod dates;
+pub mod digests;
 pub mod disposition;
 pub mod ranges;
 pub mod validators;

@@ -9,8 +9,16 @@ use serde::Serialize;
 
 use crate::{
     auth::AuthError,
-    domain::upload::{Refusal, Upload},
-    http::{AppState, form::FormError, problem::log},
+    domain::{
+        digest::Digest,
+        upload::{Refusal, Upload},
+    },
+    http::{
+        AppState,
+        form::FormError,
+        headers::digests::{self, REPR_DIGEST},
+        problem::log,
+    },
     uploads::{BodyError, UploadError},
 };
 
@@ -102,8 +110,23 @@ pub(super) fn found(file: Option<Shown>) -> Response {
     json(&Found { file })
 }
 
+/// The digest that the client expects of the whole file, if it names one that is known here.
+pub(super) fn expected(headers: &HeaderMap) -> Result<Option<Digest>, Wire> {
+    let bad = || Wire::Bad(StatusCode::BAD_REQUEST, "Repr-Digest is malformed".into());
+    let mut values = headers.get_all(REPR_DIGEST).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => digests::parse(value.to_str().map_err(|_| bad())?).ok_or_else(bad),
+        (Some(_), Some(_)) => Err(bad()),
+    }
+}
+
 pub(super) fn complete(app: &AppState, parts: &Parts, upload: &Upload) -> Response {
-    json(&[Done { state: "COMPLETE", video_url: content_url(&app.base_url(parts), upload) }])
+    let mut response = json(&[Done { state: "COMPLETE", video_url: content_url(&app.base_url(parts), upload) }]);
+    if let Some(Ok(digest)) = upload.sum.as_ref().map(|sum| HeaderValue::try_from(digests::print(sum))) {
+        response.headers_mut().insert(REPR_DIGEST, digest);
+    }
+    response
 }
 
 pub(super) fn incomplete() -> Response {
