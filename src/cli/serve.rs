@@ -57,7 +57,7 @@ async fn start(config: Config) -> Result<(), Failure> {
     let listener = TcpListener::bind(address).await.map_err(|error| {
         Failure::Failed(format!("{address} cannot be listened on ({error}); choose another server.listen"))
     })?;
-    let running = app::start(config, listener, Arc::new(SystemClock), http::pages::none()).await?;
+    let running = app::start(config, listener, Arc::new(SystemClock), http::pages::client()).await?;
     tracing::info!(server.address = %running.address(), "serving");
     told_to_stop().await;
     tracing::info!("stopping");

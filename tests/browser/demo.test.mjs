@@ -34,11 +34,11 @@ async function open(url = site.url) {
   await page.goto(`${url}/`);
 }
 
-const choose = (...files) => page.setInputFiles("#pick", files.map((file) => file.path));
-const active = (file) => page.locator("#active > li", { hasText: file.name });
+const choose = (...files) => page.setInputFiles("#send input", files.map((file) => file.path));
+const active = (file) => page.locator("#send li", { hasText: file.name });
 const listed = (file) => page.locator("#uploads > li", { hasText: file.name });
 const button = (card, text) => card.getByRole("button", { name: new RegExp(`^${text} `) });
-const badge = (card, text) => card.locator(".badge", { hasText: text }).waitFor();
+const badge = (card, text) => card.locator(".cg-badge", { hasText: text }).waitFor();
 const upload = async (file) => (await demo.list()).find((upload) => upload.filename === file.name);
 
 /** Holds the chunk that begins at `start`, the first time it passes. */
@@ -106,7 +106,7 @@ test("progress, pause and resume", async () => {
   await button(active(file), "Pause").click();
   await badge(active(file), "paused");
   assert.ok(Math.abs((await shown()) - (2 * CHUNK) / file.bytes.length) < 0.001);
-  assert.match(await active(file).locator(".facts").textContent(), /8\.0 MiB of 16\.0 MiB/);
+  assert.match(await active(file).locator(".cg-facts").textContent(), /8\.0 MiB of 16\.0 MiB/);
   await button(active(file), "Resume").click();
   await completed(file);
   held.open();
@@ -155,7 +155,7 @@ test("a restart of the service in the middle is shown and survived", async () =>
   site.rule = (chunk) => (!killed && chunk.start === 2 * CHUNK ? interrupted(async () => ((killed = true), demo.kill())) : PASS);
   await open();
   await choose(file);
-  const problem = active(file).locator(".problem");
+  const problem = active(file).locator(".cg-problem");
   await problem.waitFor();
   assert.match(await problem.textContent(), /(connection broke|cannot be reached).*Trying again/i);
   await picture("unreachable");
@@ -181,7 +181,7 @@ test("by keyboard alone", async () => {
   };
   // Asked for early, so that it is caught from the first key on.
   const chooser = page.waitForEvent("filechooser");
-  await walk("pick");
+  await walk("chunkgate-1");
   await page.keyboard.press("Enter");
   await (await chooser).setFiles(file.path);
   await held.reached;
@@ -192,7 +192,7 @@ test("by keyboard alone", async () => {
   await page.keyboard.press("Space");
   await completed(file);
   held.open();
-  assert.equal(await page.locator("#news").textContent(), `${file.name}: uploaded`);
+  assert.equal(await page.getByRole("status").textContent(), `${file.name}: complete`);
   await walk(`Download ${file.name}`);
   const [download] = await Promise.all([page.waitForEvent("download"), page.keyboard.press("Enter")]);
   assert.ok(readFileSync(await download.path()).equals(file.bytes));

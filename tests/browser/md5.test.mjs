@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { test } from "node:test";
 
-import { Md5 } from "../../assets/md5.mjs";
+import { Md5 } from "../../assets/client/md5.mjs";
 
 const text = (text) => new Md5().update(new TextEncoder().encode(text)).hex();
 const known = (bytes) => createHash("md5").update(bytes).digest("hex");

@@ -1,8 +1,8 @@
 // What the browser tests run on: the real `chunkgate demo`, a site in front of it, and a real browser.
 //
-// The site plays a web server of one's own: it serves the page and what the page loads, signs for it (`/sign`), and
-// passes everything else on to chunkgate, as a reverse proxy would. On its way a chunk can be held, dropped, cut in the
-// middle, or lose its answer. Everything listens on loopback, and whatever was started ends with the test process.
+// The site plays a web server of one's own: it serves the page and what the page loads, signs for it (`/sign`,
+// `/credentials`), and passes everything else on to chunkgate, as a reverse proxy would. On its way a chunk can be held,
+// dropped, cut in the middle, altered, refused, or lose its answer. Everything listens on loopback, and whatever was started ends with the test process.
 //
 // Run: `cargo build`, then in this folder `npm ci && node --test`. Needs Node.js 20 or newer and Chromium.
 // CHUNKGATE_BIN names another binary, CHUNKGATE_BROWSER another browser.
@@ -142,15 +142,22 @@ export class Demo {
 }
 
 /** Credentials as a site's backend makes them: the page never sees the secret. */
-export function signed() {
+export function signature() {
   const timestamp = String(Math.floor(Date.now() / 1000));
-  const signature = createHmac("sha256", USER.secret).update(timestamp).digest("hex");
-  return { "X-Api-Key": USER.key, "X-Timestamp": timestamp, "X-Signature": signature };
+  return { api_key: USER.key, timestamp, signature: createHmac("sha256", USER.secret).update(timestamp).digest("hex") };
+}
+
+/** The same as headers. */
+export function signed() {
+  const { api_key, timestamp, signature: made } = signature();
+  return { "X-Api-Key": api_key, "X-Timestamp": timestamp, "X-Signature": made };
 }
 
 // ---- the site ----------------------------------------------------------------------------------------------------------
 
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8" };
+/** Where the multipart door and the raw door take chunks. */
+const CHUNKS = /^\/chunked_upload(s\/upload)?\/?$/;
 
 /** What becomes of a chunk on its way: passed on, its answer lost, or dropped before the service sees it. */
 export const PASS = { forward: true, answer: true };
@@ -160,6 +167,10 @@ export const DROP = { forward: false, answer: false };
 export const interrupted = (midway) => ({ ...PASS, midway });
 /** The service has answered, and the answer waits at the gate. */
 export const delayed = (late) => ({ ...PASS, late });
+/** What is sent on is something else: `{ headers }`, or `{ body }`. */
+export const altered = (change) => ({ ...PASS, ...change });
+/** The answer of somebody on the way, a proxy whose service is away. */
+export const refused = (status, headers = {}) => ({ ...PASS, refused: { status, headers, body: Buffer.alloc(0) } });
 
 export class Site {
   /** Chunks in the order of their arrival; `status` is the service's answer. */
@@ -170,6 +181,17 @@ export class Site {
   rule = () => PASS;
   /** A connection for each request: a browser repeats a POST by itself where a kept one turns out to be dead. */
   fresh = false;
+  /** Whether the cable is pulled: no request gets through. */
+  cut = false;
+  /** What `/credentials` gives to the page, and how often it was asked. */
+  sign = signature;
+  signed = 0;
+  /** Plays a service that gives tokens: this is the one that is good now. */
+  token = null;
+  /** Where the page to copy finds the service. */
+  service = "";
+  /** Policy of the pages (Content-Security-Policy). */
+  policy = null;
   #server;
   #demo;
 
@@ -189,7 +211,13 @@ export class Site {
 
   /** Forgets what passed, and passes everything on. */
   reset() {
-    Object.assign(this, { chunks: [], requests: [], rule: () => PASS, fresh: false });
+    Object.assign(this, { chunks: [], requests: [], rule: () => PASS, fresh: false, cut: false });
+    Object.assign(this, { sign: signature, signed: 0, token: null, policy: null });
+  }
+
+  /** Breaks every connection. */
+  hangUp() {
+    this.#server.closeAllConnections();
   }
 
   async stop() {
@@ -200,12 +228,17 @@ export class Site {
   async #serve(request, response) {
     const { pathname } = new URL(request.url, this.url);
     if (this.fresh) response.setHeader("Connection", "close");
+    if (pathname === "/favicon.ico") return response.writeHead(204).end();
+    if (this.cut) return response.destroy();
     if (pathname === "/sign") return response.end(JSON.stringify(signed()));
+    if (pathname === "/credentials") return this.#credentials(response);
+    request.onward = { ...request.headers, connection: "close" };
+    if (this.token) this.#exchange(request, response);
     if (pathname.startsWith("/site/")) return this.#file(pathname.slice("/site/".length), response);
     const parts = [];
     for await (const part of request) parts.push(part);
     const body = Buffer.concat(parts);
-    if (request.method !== "POST" || !/^\/chunked_upload\/?$/.test(pathname)) {
+    if (request.method !== "POST" || !CHUNKS.test(pathname)) {
       this.requests.push(`${request.method} ${pathname}`);
       return this.#deliver(response, await this.#forward(request, body));
     }
@@ -213,22 +246,45 @@ export class Site {
     this.chunks.push(chunk);
     const way = await this.rule(chunk);
     if (!way.forward || response.destroyed) return response.destroy();
-    const answer = await this.#forward(request, body, way.midway);
+    Object.assign(request.onward, way.headers);
+    const answer = way.refused ?? (await this.#forward(request, way.body ?? body, way.midway));
     chunk.status = answer.status;
     await way.late?.hold();
     return way.answer ? this.#deliver(response, answer) : response.destroy();
   }
 
+  #credentials(response) {
+    this.signed += 1;
+    const given = this.sign();
+    response.statusCode = given ? 200 : 401;
+    response.end(JSON.stringify(given));
+  }
+
+  /** What others copy is taken from where they find it, word for word. */
+  #text(name) {
+    if (name === "recover.js") return documented("recover");
+    if (name !== "partial.html") return readFileSync(path.join(HERE, found(name)));
+    const page = readFileSync(path.join(REPOSITORY, "assets/client/chunked_upload.html"), "utf8");
+    return page.replaceAll('"/client/', `"${this.service}/client/`);
+  }
+
+  /** A token that is good becomes a signature; the service judges any other. */
+  #exchange(request, response) {
+    const { "upload-token": token, ...headers } = request.onward;
+    if (token === this.token) request.onward = { ...headers, ...signed() };
+    response.setHeader("Upload-Token", this.token);
+  }
+
   #file(name, response) {
-    // The page code that the documents give is taken from there, word for word.
-    const text = name === "recover.js" ? documented("recover") : readFileSync(path.join(HERE, found(name)));
+    const text = this.#text(name);
     response.setHeader("Content-Type", TYPES[path.extname(name)] ?? "application/octet-stream");
+    if (this.policy) response.setHeader("Content-Security-Policy", this.policy);
     response.end(text);
   }
 
   #forward(request, body, midway) {
     return new Promise((resolve, reject) => {
-      const options = { method: request.method, headers: { ...request.headers, connection: "close" }, agent: false };
+      const options = { method: request.method, headers: request.onward, agent: false };
       const onward = http.request(`${this.#demo.url}${request.url}`, options, async (answer) => {
         try {
           const parts = [];
@@ -265,6 +321,8 @@ function chunkOf(request, body) {
     range,
     start: Number(/^bytes (\d+)-/.exec(range ?? "")?.[1] ?? 0),
     disposition: request.headers["content-disposition"],
+    headers: request.headers,
+    body,
     fields: [...head.matchAll(/form-data; name="([^"]*)"/g)].map(([, field]) => field),
     uploadId: /name="upload_id"\r\n\r\n([^\r]*)/.exec(head)?.[1],
     status: undefined,

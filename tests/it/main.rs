@@ -20,6 +20,7 @@ mod invariants;
 mod local;
 mod model;
 mod native;
+mod pages;
 mod proofs;
 mod raw;
 mod support;
