@@ -329,11 +329,11 @@ function chunkOf(request, body) {
   };
 }
 
-/** The code block of proto-docs/multipart.md that follows the mark of that name. */
-export function documented(mark) {
-  const page = readFileSync(path.join(REPOSITORY, "proto-docs/multipart.md"), "utf8");
-  const [, code] = new RegExp(`<!-- test: ${mark} -->\\s*\`\`\`js\\n([^]*?)\\n\`\`\``).exec(page) ?? [];
-  assert.ok(code, `proto-docs/multipart.md has no code marked "test: ${mark}"`);
+/** The code block of a page in proto-docs that follows the mark of that name. */
+export function documented(mark, name = "multipart", language = "js") {
+  const page = readFileSync(path.join(REPOSITORY, `proto-docs/${name}.md`), "utf8");
+  const [, code] = new RegExp(`<!-- test: ${mark} -->\\s*\`\`\`${language}\\n([^]*?)\\n\`\`\``).exec(page) ?? [];
+  assert.ok(code, `proto-docs/${name}.md has no code marked "test: ${mark}"`);
   return code;
 }
 
