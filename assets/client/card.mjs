@@ -42,7 +42,7 @@ export class Card {
   badge(state, text) {
     write(this.#find("badge"), text);
     this.#find("badge").className = `cg-badge cg-${state}`;
-    this.root.classList.toggle("cg-waiting-card", state === "waiting");
+    this.root.dataset.state = state;
   }
 
   /** Nothing: no bar. */
