@@ -22,12 +22,12 @@ function callback(name) {
 
 function options({ uploadUrl, doneUrl, credentialsUrl, chunkSize }) {
   const endpoints = globalThis.chunked_uploads_endpoints ?? {};
-  const named = endpoints.authentication || endpoints.api_key || !credentialsUrl;
+  const has = (...names) => names.some((name) => endpoints[name]);
   return {
     auto_start: false,
-    ...(uploadUrl && !endpoints.upload_url && { upload_url: uploadUrl, done_url: doneUrl }),
-    ...(!named && { authentication: askedFrom(credentialsUrl) }),
-    ...(chunkSize && { chunk_size: Number(chunkSize) }),
+    ...(!has("upload_url", "uploadUrl") && { upload_url: uploadUrl, done_url: doneUrl }),
+    ...(!has("authentication", "api_key", "apiKey") && credentialsUrl && { authentication: askedFrom(credentialsUrl) }),
+    ...(!has("chunk_size", "chunkSize") && chunkSize && { chunk_size: Number(chunkSize) }),
     ...Object.fromEntries(CALLBACKS.map((name) => [name, callback(name)])),
     ...endpoints,
   };

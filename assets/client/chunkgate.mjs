@@ -4,7 +4,7 @@
 //     mountUploader(document.querySelector("#upload"), { upload_url, authentication: () => fetch("/sign").then((r) => r.json()) });
 //
 // This is the module to import; it has no dependencies but its neighbours, and touches nothing until it is used, so a
-// bundler or Node.js may import it too. Types are in chunkgate.d.ts, words in proto-docs/browser-client.md.
+// bundler or Node.js may import it too. Types are in chunkgate.d.mts, words in proto-docs/browser-client.md.
 
 export { ChunkedUpload } from "./upload.mjs";
 export { UploadQueue } from "./queue.mjs";

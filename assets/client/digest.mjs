@@ -35,23 +35,20 @@ function inWorker(file, signal) {
 function begin() {
   if (!globalThis.Worker) return null;
   try {
+    // A page may not begin the worker of another origin, but one of its own that imports it.
+    const { href, origin } = new URL("./digest-worker.mjs", import.meta.url);
+    if (/^https?:/.test(href) && origin !== globalThis.location?.origin) return borrowed(href);
     // In one expression, as bundlers look for it.
     return new Worker(new URL("./digest-worker.mjs", import.meta.url), { type: "module" });
   } catch {
-    // A page may not begin the worker of another origin, but one of its own that imports it.
-    return borrowed(new URL("./digest-worker.mjs", import.meta.url).href);
+    return null;
   }
 }
 
 function borrowed(url) {
   const code = new Blob([`import ${JSON.stringify(url)};`], { type: "text/javascript" });
   const address = URL.createObjectURL(code);
-  try {
-    return new Worker(address, { type: "module" });
-  } catch {
-    return null;
-  } finally {
-    // A moment later, when the worker has read it.
-    setTimeout(() => URL.revokeObjectURL(address), 10_000);
-  }
+  // Later, when the worker has read it.
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+  return new Worker(address, { type: "module" });
 }

@@ -15,7 +15,7 @@ async fn pages_of_any_origin_import_the_client() {
     for (path, content_type) in [
         ("/client/chunkgate.mjs", "text/javascript; charset=utf-8"),
         ("/client/digest-worker.mjs", "text/javascript; charset=utf-8"),
-        ("/client/chunkgate.d.ts", "text/plain; charset=utf-8"),
+        ("/client/chunkgate.d.mts", "text/plain; charset=utf-8"),
         ("/client/chunkgate.css", "text/css; charset=utf-8"),
         ("/client/chunked_upload.html", "text/html; charset=utf-8"),
     ] {

@@ -11,7 +11,7 @@ use super::{File, HTML, SCRIPT, STYLE, TYPES, file};
 /// The module that pages import is the first; it imports the others.
 const FILES: [File; 19] = [
     ("/client/chunkgate.mjs", SCRIPT, include_str!("../../../assets/client/chunkgate.mjs")),
-    ("/client/chunkgate.d.ts", TYPES, include_str!("../../../assets/client/chunkgate.d.ts")),
+    ("/client/chunkgate.d.mts", TYPES, include_str!("../../../assets/client/chunkgate.d.mts")),
     ("/client/chunkgate.css", STYLE, include_str!("../../../assets/client/chunkgate.css")),
     ("/client/card.mjs", SCRIPT, include_str!("../../../assets/client/card.mjs")),
     ("/client/credentials.mjs", SCRIPT, include_str!("../../../assets/client/credentials.mjs")),

@@ -21,7 +21,22 @@ export type Credentials = Signature | NameAndKey;
  */
 export type Authentication = NameAndKey | (() => Credentials | null | undefined | Promise<Credentials | null | undefined>);
 
-/** Every option may also be spelled in camel case, and callbacks with `on`, `chunked_upload_` or `chunked_uploads_`. */
+/** `upload_url` as `uploadUrl`. */
+type Camel<Name> = Name extends `${infer First}_${infer Rest}` ? `${First}${Capitalize<Camel<Rest>>}` : Name;
+type Callback = "start" | "stop" | "progress" | "error" | "url" | "video_url" | "complete";
+type Callbacks = Pick<UploadOptions, Callback>;
+type Prefixed = {
+  [Name in Callback as `on_${Name}` | `on${Capitalize<Camel<Name> & string>}`]?: Callbacks[Name];
+} & {
+  [Name in Callback as `chunked_upload_${Name}` | `chunked_uploads_${Name}`]?: Callbacks[Name];
+};
+
+/**
+ * Options in snake case or in camel case; callbacks also with `on`, `chunked_upload_` or `chunked_uploads_` before their
+ * names, as the pages of django-chunked-uploads have them.
+ */
+export type Spelled<Options> = (Options | { [Name in keyof Options as Camel<Name> & string]: Options[Name] }) & Prefixed;
+
 export interface UploadOptions {
   /** The raw door: `https://upload.example.org/chunked_uploads/upload/`. */
   upload_url: string;
@@ -49,8 +64,10 @@ export interface UploadOptions {
   progress?(upload: ChunkedUpload): void;
   /** It failed, and does not go on by itself. */
   error?(problem: Problem, upload: ChunkedUpload): void;
-  /** The address of the finished upload; before `complete`. Also as `video_url`. */
+  /** The address of the finished upload; before `complete`. */
   url?(url: string | null, upload: ChunkedUpload): void;
+  /** The same, as django-chunked-uploads calls it. */
+  video_url?(url: string | null, upload: ChunkedUpload): void;
   complete?(upload: ChunkedUpload): void;
 }
 
@@ -103,7 +120,7 @@ export type ProblemCode =
 
 /** One file on its way. Says `change` whenever one of its properties is another. */
 export declare class ChunkedUpload extends EventTarget {
-  constructor(file: File, options: UploadOptions);
+  constructor(file: File, options: Spelled<UploadOptions>);
   readonly file: File;
   readonly size: number;
   readonly state: UploadState;
@@ -131,9 +148,9 @@ export declare class ChunkedUpload extends EventTarget {
 
 /** Several files, so many at once. Says `change` whenever one of them changes. */
 export declare class UploadQueue extends EventTarget {
-  constructor(options: QueueOptions);
+  constructor(options: Spelled<QueueOptions>);
   readonly uploads: ChunkedUpload[];
-  add(file: File, more?: Partial<UploadOptions>): ChunkedUpload;
+  add(file: File, more?: Spelled<Partial<UploadOptions>>): ChunkedUpload;
   /** Takes it off the list; one that is under way goes on. */
   remove(upload: ChunkedUpload): void;
   start(): void;
@@ -146,7 +163,7 @@ export interface Uploader {
   readonly queue: UploadQueue;
   /** Whether something is under way or waits for its turn. */
   readonly active: boolean;
-  add(files: Iterable<File>, more?: Partial<UploadOptions>): ChunkedUpload[];
+  add(files: Iterable<File>, more?: Spelled<Partial<UploadOptions>>): ChunkedUpload[];
   remove(upload: ChunkedUpload): void;
   unmount(): void;
 }
@@ -155,7 +172,7 @@ export interface Uploader {
  * Makes an uploader of `root`. If there is a file input in it, that is used, and buttons with the ids `start_upload`,
  * `pause_upload`, `resume_upload`, `cancel_upload` (or `data-chunkgate="start"` …) act on all files.
  */
-export declare function mountUploader(root: HTMLElement, options: UploaderOptions): Uploader;
+export declare function mountUploader(root: HTMLElement, options: Spelled<UploaderOptions>): Uploader;
 
 export interface Words {
   choose: string;
