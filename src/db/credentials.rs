@@ -1,6 +1,7 @@
 //! Local users, their passwords and API keys, in SQL that both engines read.
 
 use async_trait::async_trait;
+use sqlx::Transaction;
 
 use super::{
     Account, Credentials, KeptKey, LOCAL_REALM, LocalUser, NewUser, StoreError,
@@ -18,7 +19,7 @@ macro_rules! select_users {
     ($rest:literal) => {
         concat!(
             "SELECT users.id, realm, subject, username, email, display_name, users.created, ",
-            "disabled_by_idp, disabled_by_admin, token_epoch, phc ",
+            "disabled_by_idp, disabled_by_admin, token_epoch, admin, phc ",
             "FROM users LEFT JOIN passwords ON passwords.user_id = users.id WHERE realm = $1 ",
             $rest
         )
@@ -43,8 +44,8 @@ const USER: &str = select_users!("AND username = $2");
 const USERS: &str = select_users!("ORDER BY username");
 
 const ADD_USER: &str = "
-    INSERT INTO users (id, realm, subject, username, email, display_name, created, updated)
-    VALUES ($1, $2, $1, $3, $4, $5, $6, $6)";
+    INSERT INTO users (id, realm, subject, username, email, display_name, created, updated, admin)
+    VALUES ($1, $2, $1, $3, $4, $5, $6, $6, $7)";
 
 const SET_DISABLED: &str = "
     UPDATE users
@@ -84,14 +85,7 @@ const RAISE_EPOCH_OF_KEY: &str = "
 impl<DB: Dialect> Credentials for Store<DB> {
     async fn add_user(&self, new: &NewUser, now: Timestamp) -> Result<LocalUser, StoreError> {
         let id = UserId::new();
-        let query = sqlx::query(ADD_USER)
-            .bind(id.to_string())
-            .bind(LOCAL_REALM.to_owned())
-            .bind(new.username.clone())
-            .bind(new.email.clone())
-            .bind(new.display_name.clone())
-            .bind(now.as_microsecond());
-        self.change(query).await?;
+        self.change(add_user(id, new, false, now)).await?;
         let user = User { id, realm: LOCAL_REALM.to_owned(), username: new.username.clone(), epoch: 0 };
         Ok(LocalUser {
             account: Account { user, subject: id.to_string(), disabled: false },
@@ -99,6 +93,7 @@ impl<DB: Dialect> Credentials for Store<DB> {
             display_name: new.display_name.clone(),
             created: now,
             phc: None,
+            admin: false,
         })
     }
 
@@ -119,9 +114,7 @@ impl<DB: Dialect> Credentials for Store<DB> {
 
     async fn set_password(&self, id: UserId, phc: &str, now: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        let query = sqlx::query(SET_PASSWORD).bind(id.to_string()).bind(phc.to_owned()).bind(now.as_microsecond());
-        query.execute(&mut *tx).await?;
-        sqlx::query(RAISE_EPOCH).bind(id.to_string()).bind(now.as_microsecond()).execute(&mut *tx).await?;
+        set_password(&mut tx, id, phc, now).await?;
         Ok(tx.commit().await?)
     }
 
@@ -146,8 +139,7 @@ impl<DB: Dialect> Credentials for Store<DB> {
 
     async fn rotate_key(&self, id: KeyId, next: &KeptKey, overlap_until: Timestamp) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
-        let follow = sqlx::query(FOLLOW).bind(id.to_string()).bind(next.id.to_string());
-        let followed = follow.bind(overlap_until.as_microsecond()).execute(&mut *tx).await?;
+        let followed = follow(id, next, overlap_until).execute(&mut *tx).await?;
         if DB::changed(&followed) == 0 {
             return Ok(false);
         }
@@ -157,18 +149,60 @@ impl<DB: Dialect> Credentials for Store<DB> {
     }
 
     async fn revoke_key(&self, id: KeyId, now: Timestamp) -> Result<bool, StoreError> {
-        let of_now = |statement| sqlx::query(statement).bind(id.to_string()).bind(now.as_microsecond());
         let mut tx = self.begin().await?;
-        if DB::changed(&of_now(REVOKE).execute(&mut *tx).await?) == 0 {
-            return Ok(false);
-        }
-        of_now(RAISE_EPOCH_OF_KEY).execute(&mut *tx).await?;
+        let revoked = revoke(&mut tx, id, now).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(revoked)
     }
 }
 
-fn insert<DB: Dialect>(key: &KeptKey) -> Statement<'static, DB> {
+pub(super) fn add_user<DB: Dialect>(id: UserId, new: &NewUser, admin: bool, now: Timestamp) -> Statement<'static, DB> {
+    sqlx::query(ADD_USER)
+        .bind(id.to_string())
+        .bind(LOCAL_REALM.to_owned())
+        .bind(new.username.clone())
+        .bind(new.email.clone())
+        .bind(new.display_name.clone())
+        .bind(now.as_microsecond())
+        .bind(admin)
+}
+
+/// Sets the hash of a password.
+pub(super) fn password<DB: Dialect>(id: UserId, phc: &str, now: Timestamp) -> Statement<'static, DB> {
+    sqlx::query(SET_PASSWORD).bind(id.to_string()).bind(phc.to_owned()).bind(now.as_microsecond())
+}
+
+/// Sets the hash of another password; what was admitted by the one before ends with it.
+pub(super) async fn set_password<DB: Dialect>(
+    tx: &mut Transaction<'static, DB>,
+    id: UserId,
+    phc: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    password(id, phc, now).execute(&mut **tx).await?;
+    sqlx::query(RAISE_EPOCH).bind(id.to_string()).bind(now.as_microsecond()).execute(&mut **tx).await?;
+    Ok(())
+}
+
+pub(super) fn follow<DB: Dialect>(id: KeyId, next: &KeptKey, overlap_until: Timestamp) -> Statement<'static, DB> {
+    sqlx::query(FOLLOW).bind(id.to_string()).bind(next.id.to_string()).bind(overlap_until.as_microsecond())
+}
+
+/// Revokes a key; what was admitted by any key of its owner ends with it, for a token does not say which.
+pub(super) async fn revoke<DB: Dialect>(
+    tx: &mut Transaction<'static, DB>,
+    id: KeyId,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let of_now = |statement| sqlx::query(statement).bind(id.to_string()).bind(now.as_microsecond());
+    if DB::changed(&of_now(REVOKE).execute(&mut **tx).await?) == 0 {
+        return Ok(false);
+    }
+    of_now(RAISE_EPOCH_OF_KEY).execute(&mut **tx).await?;
+    Ok(true)
+}
+
+pub(super) fn insert<DB: Dialect>(key: &KeptKey) -> Statement<'static, DB> {
     let scopes = serde_json::to_string(&key.scopes.names()).expect("a list of texts is always JSON");
     sqlx::query(ADD_KEY)
         .bind(key.id.to_string())
@@ -197,6 +231,7 @@ fn user<DB: Dialect>(row: &DB::Row) -> Result<LocalUser, StoreError> {
         display_name: row.get("display_name")?,
         created: row.time("created")?,
         phc: row.get("phc")?,
+        admin: row.get("admin")?,
     })
 }
 

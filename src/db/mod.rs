@@ -1,11 +1,12 @@
 //! Seam: where facts live.
 //!
 //! Traits speak in deeds; each deed is one transaction, and none is held while a body streams. Conflicts are answers
-//! (compare-and-set), not errors. Every lookup of an upload carries an [`Owner`].
+//! (compare-and-set), not errors. Every lookup of an upload carries an [`Owner`], or an operator's proof.
 
 mod accounts;
 mod credentials;
 mod dialect;
+mod operations;
 mod store;
 mod token_keys;
 mod uploads;
@@ -24,6 +25,7 @@ use crate::domain::{
     upload::{KeptDigest, State, Upload},
 };
 use dialect::Dialect;
+pub use operations::{Change, Operations, OwnedUpload, Person, Search};
 use store::Store;
 
 /// An open database. Cheap to clone.
@@ -37,6 +39,8 @@ pub struct Stores {
     pub credentials: Arc<dyn Credentials>,
     /// What upload tokens are signed with.
     pub token_keys: Arc<dyn TokenKeys>,
+    /// Facts beyond one owner, and what operators did.
+    pub operations: Arc<dyn Operations>,
     database: Arc<dyn Close>,
 }
 
@@ -48,6 +52,7 @@ impl Stores {
             accounts: store.clone(),
             credentials: store.clone(),
             token_keys: store.clone(),
+            operations: store.clone(),
             database: store,
         }
     }
@@ -266,6 +271,8 @@ pub struct LocalUser {
     pub created: Timestamp,
     /// The hash of the password, a PHC string; absent: no password admits.
     pub phc: Option<String>,
+    /// Whether the password admits as operator.
+    pub admin: bool,
 }
 
 /// Without the hash.
@@ -307,6 +314,17 @@ impl KeptKey {
     pub fn is_good(&self, now: Timestamp) -> bool {
         let before = |end: Option<Timestamp>| end.is_none_or(|end| now < end);
         self.revoked.is_none() && before(self.expires) && before(self.overlap_until)
+    }
+
+    /// Where the key stands at `now`, in a word.
+    pub fn state(&self, now: Timestamp) -> &'static str {
+        match (self.revoked, self.is_good(now), self.replaced_by) {
+            (Some(_), ..) => "revoked",
+            (None, false, None) => "expired",
+            (None, false, Some(_)) => "replaced",
+            (None, true, Some(_)) => "overlap",
+            (None, true, None) => "active",
+        }
     }
 }
 

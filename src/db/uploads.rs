@@ -269,7 +269,7 @@ async fn bind<DB: Dialect>(
     }
 }
 
-fn upload<DB: Dialect>(row: &DB::Row) -> Result<Upload, StoreError> {
+pub(super) fn upload<DB: Dialect>(row: &DB::Row) -> Result<Upload, StoreError> {
     let row = Fields::<DB>::of(row, TABLE, "id")?;
     let owner = row.get::<String>("owner")?;
     Ok(Upload {

@@ -6,6 +6,7 @@
 pub mod digest;
 pub mod keys;
 pub mod names;
+pub mod operators;
 pub mod principal;
 pub mod ring;
 pub mod signing;
@@ -113,6 +114,10 @@ id! {
 id! {
     /// Names a local user.
     UserId
+}
+id! {
+    /// Names a line of the trail that operators leave.
+    EntryId
 }
 
 /// The text is not an id in either spelling.

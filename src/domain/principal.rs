@@ -57,11 +57,13 @@ pub enum Scope {
     Write,
     /// To cancel and remove uploads.
     Delete,
+    /// To operate the service: every user's uploads, users and keys. Has to be asked for by name.
+    Admin,
 }
 
 impl Scope {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Create, Self::Read, Self::Write, Self::Delete];
+    pub const ALL: [Self; 5] = [Self::Create, Self::Read, Self::Write, Self::Delete, Self::Admin];
 
     /// Its public name.
     pub fn name(self) -> &'static str {
@@ -70,6 +72,7 @@ impl Scope {
             Self::Read => "upload:read",
             Self::Write => "upload:write",
             Self::Delete => "upload:delete",
+            Self::Admin => "admin",
         }
     }
 
@@ -84,7 +87,7 @@ impl Scope {
 pub struct Scopes(u8);
 
 impl Scopes {
-    /// All of them.
+    /// Everything that has to do with one's own uploads; not [`Scope::Admin`].
     pub const ALL: Self = Self(0b1111);
     /// None of them.
     pub const NONE: Self = Self(0);
@@ -108,6 +111,12 @@ impl Scopes {
     /// The set of that number. `None`: there is a scope in it that this version does not know.
     pub fn of_bits(bits: u8) -> Option<Self> {
         (bits & !Self::ALL.0 == 0).then_some(Self(bits))
+    }
+
+    /// These and `scope`.
+    #[must_use]
+    pub fn and(self, scope: Scope) -> Self {
+        Self(self.0 | 1 << scope as u8)
     }
 
     /// Their public names.

@@ -73,7 +73,7 @@ impl Token {
         let token = Self {
             upload: upload.id,
             owner: by.owner(),
-            scopes: by.scopes.without(Scope::Create),
+            scopes: by.scopes.without(Scope::Create).without(Scope::Admin),
             epoch: by.user.as_ref().map_or(0, |user| user.epoch),
             issued: now,
             expires: after(now, life.min(LONGEST_LIFE)).min(upload.expires),

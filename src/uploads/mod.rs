@@ -11,6 +11,7 @@
 mod append;
 mod finish;
 mod lock;
+pub mod operators;
 mod pump;
 pub mod reaper;
 mod replay;

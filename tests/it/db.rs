@@ -101,6 +101,7 @@ macro_rules! contract {
 
 mod accounts;
 mod credentials;
+mod operations;
 mod token_keys;
 mod uploads;
 
