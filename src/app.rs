@@ -12,6 +12,7 @@ use crate::{
     auth::{
         self, Gate, Throttle,
         keyring::{Keeper, Keyring},
+        operators::Operators,
         sweeper::Sweeper,
         tokens::Tokens,
     },
@@ -20,7 +21,7 @@ use crate::{
     db,
     domain::Clock,
     http,
-    uploads::{Uploads, reaper::Reaper},
+    uploads::{Uploads, operators::AllUploads, reaper::Reaper},
     worker::{Tasks, Worker, Workers},
 };
 
@@ -34,6 +35,7 @@ pub struct Running {
     tasks: Tasks,
     workers: Arc<Workers>,
     uploads: Uploads,
+    operators: Operators,
     stores: db::Stores,
 }
 
@@ -67,6 +69,19 @@ pub async fn start(
     }
     let readiness = readiness(&stores, content);
     let state = http::AppState::new(gate, uploads.clone(), config.multipart, config.raw, &config.server, cors);
+    let operators = Operators::new(
+        stores.operations.clone(),
+        stores.credentials.clone(),
+        clock.clone(),
+        config.auth.pepper.clone(),
+    );
+    let pages = match config.admin.enabled {
+        true => {
+            let all = AllUploads::new(uploads.clone(), stores.operations.clone());
+            pages.merge(http::admin::routes(state.clone(), operators.clone(), all)).merge(http::console::routes())
+        }
+        false => pages,
+    };
     let router = http::router(state, readiness, pages, &config.server, &tasks);
 
     let workers = Arc::new(Workers::default());
@@ -78,7 +93,7 @@ pub async fn start(
         let (settings, tasks) = (config.server, tasks.clone());
         async move { http::server::serve(listener, router, &settings, &tasks).await }
     });
-    Ok(Running { address, grace, tasks, workers, uploads, stores })
+    Ok(Running { address, grace, tasks, workers, uploads, operators, stores })
 }
 
 /// The gate with every authenticator. A guess counts for all of them, whoever judges it.
@@ -131,6 +146,11 @@ impl Running {
     /// The service's upload core.
     pub fn uploads(&self) -> &Uploads {
         &self.uploads
+    }
+
+    /// What operators do to the service's users and keys.
+    pub fn operators(&self) -> &Operators {
+        &self.operators
     }
 
     /// Stops: nothing new is accepted, what is under way may finish within the grace, then lets go. What was

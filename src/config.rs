@@ -36,6 +36,8 @@ pub struct Config {
     pub auth: auth::Settings,
     /// The identity server.
     pub identity: auth::identity::Settings,
+    /// The operators' console.
+    pub admin: http::admin::Settings,
     /// Pages of other origins.
     pub cors: http::cors::Settings,
     /// The multipart door.

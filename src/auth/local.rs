@@ -131,6 +131,10 @@ impl Passwords {
 
     async fn weigh(&self, proof: &PasswordProof, from: Option<IpAddr>) -> Result<Outcome, StoreError> {
         let known = self.credentials.user(&proof.username).await?;
+        let scopes = match known.as_ref().is_some_and(|user| user.admin) {
+            true => Scopes::ALL.and(Scope::Admin),
+            false => Scopes::ALL,
+        };
         let (phc, account) = known.map_or((None, None), |user| (user.phc, Some(user.account)));
         let provable = phc.is_some();
         let phc = phc.unwrap_or_else(|| DUMMY.to_owned());
@@ -150,7 +154,7 @@ impl Passwords {
         };
         Ok(match (verdict, account) {
             (Verdict::Proven(_), Some(account)) if account.disabled => Outcome::Refused(AuthError::Disabled),
-            (Verdict::Proven(_), Some(account)) => Outcome::Granted(principal(account.user, Scopes::ALL)),
+            (Verdict::Proven(_), Some(account)) => Outcome::Granted(principal(account.user, scopes)),
             (Verdict::CannotCheck, _) => Outcome::Unavailable,
             (Verdict::Refused(Refusal::TooMany), _) => Outcome::Refused(self.guesses.too_many(from)),
             (Verdict::Proven(_) | Verdict::Refused(_), _) => Outcome::Refused(AuthError::Invalid),

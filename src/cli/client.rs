@@ -16,7 +16,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use super::Failure;
-use crate::domain::{Clock as _, SystemClock, Timestamp, signing};
+use crate::{
+    auth,
+    domain::{Clock as _, SystemClock, Timestamp, signing},
+};
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,8 +34,11 @@ pub struct Connect {
     /// Base URL of the service: scheme, host, and a path if it lies below one
     #[arg(long, env = "CHUNKGATE_URL", value_name = "BASE")]
     pub url: String,
-    /// Names the key that signs the requests
-    #[arg(long, env = "CHUNKGATE_API_KEY", value_name = "KEY")]
+    /// A local user, whose API key admits by itself instead of signing
+    #[arg(long, env = "CHUNKGATE_USERNAME", value_name = "NAME", requires = "api_key")]
+    pub username: Option<String>,
+    /// Names the key that signs the requests; with --username the API key itself
+    #[arg(long, env = "CHUNKGATE_API_KEY", hide_env_values = true, value_name = "KEY")]
     pub api_key: Option<String>,
     /// The key's secret; better given in the environment or a file, where other users of the machine do not see it
     #[arg(long, env = "CHUNKGATE_SECRET", hide_env_values = true, value_name = "SECRET")]
@@ -42,9 +48,11 @@ pub struct Connect {
     pub secret_file: Option<PathBuf>,
 }
 
-struct Credentials {
-    api_key: String,
-    secret: SecretString,
+enum Credentials {
+    /// Signs each request.
+    Signing { api_key: String, secret: SecretString },
+    /// Sends a local user's API key with each request.
+    Key { username: String, api_key: String },
 }
 
 /// A client of one service.
@@ -85,7 +93,12 @@ impl Client {
 
     /// The key that signs, if one does.
     pub fn api_key(&self) -> Option<&str> {
-        self.credentials.as_ref().map(|credentials| credentials.api_key.as_str())
+        match &self.credentials {
+            Some(Credentials::Signing { api_key, .. }) => Some(api_key),
+            // Its text is secret; the user's name tells whose uploads these are as well.
+            Some(Credentials::Key { username, .. }) => Some(username),
+            None => None,
+        }
     }
 
     /// Asks for a path below the base.
@@ -94,6 +107,14 @@ impl Client {
     /// Why there is no answer.
     pub async fn get(&self, path: &str) -> Result<Answer, String> {
         self.answered(self.request(Method::GET, path).timeout(ANSWER_TIMEOUT)).await
+    }
+
+    /// Posts nothing but the request itself to a path below the base.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn post(&self, path: &str) -> Result<Answer, String> {
+        self.answered(self.request(Method::POST, path).timeout(ANSWER_TIMEOUT)).await
     }
 
     /// Deletes a path below the base.
@@ -108,13 +129,17 @@ impl Client {
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request =
             self.http.request(method, format!("{}{path}", self.base)).header(header::ACCEPT, "application/json");
-        let Some(credentials) = &self.credentials else { return request };
-        let timestamp = SystemClock.now().as_second().to_string();
-        let signature = signing::sign_v1(credentials.secret.expose_secret().as_bytes(), &timestamp);
-        request
-            .header("X-Api-Key", &credentials.api_key)
-            .header("X-Timestamp", timestamp)
-            .header("X-Signature", signature)
+        match &self.credentials {
+            None => request,
+            Some(Credentials::Key { username, api_key }) => {
+                request.header(header::AUTHORIZATION, format!("ApiKey {username}:{api_key}"))
+            }
+            Some(Credentials::Signing { api_key, secret }) => {
+                let timestamp = SystemClock.now().as_second().to_string();
+                let signature = signing::sign_v1(secret.expose_secret().as_bytes(), &timestamp);
+                request.header("X-Api-Key", api_key).header("X-Timestamp", timestamp).header("X-Signature", signature)
+            }
+        }
     }
 
     /// Sends a request and reads the answer.
@@ -212,6 +237,15 @@ fn credentials(connect: &Connect) -> Result<Option<Credentials>, Failure> {
         (None, Some(path)) => Some(secret_in(path)?),
         (None, None) => None,
     };
+    if let (Some(username), Some(api_key)) = (connect.username.clone(), connect.api_key.clone()) {
+        return match (secret, auth::credentials::is_username(&username) && signing::is_api_key(&api_key)) {
+            (None, true) => Ok(Some(Credentials::Key { username, api_key })),
+            (Some(_), _) => {
+                Err(Failure::Usage("--username goes with an API key, and --secret with a signature".into()))
+            }
+            (None, false) => Err(Failure::Usage("--username or --api-key is not of the form of one".into())),
+        };
+    }
     match (connect.api_key.clone(), secret) {
         (None, None) => Ok(None),
         (Some(_), None) => Err(Failure::Usage("--api-key needs --secret (or CHUNKGATE_SECRET)".into())),
@@ -222,7 +256,7 @@ fn credentials(connect: &Connect) -> Result<Option<Credentials>, Failure> {
         (Some(_), Some(secret)) if secret.expose_secret().is_empty() => {
             Err(Failure::Usage("--secret is empty; give it, or set CHUNKGATE_SECRET".into()))
         }
-        (Some(api_key), Some(secret)) => Ok(Some(Credentials { api_key, secret })),
+        (Some(api_key), Some(secret)) => Ok(Some(Credentials::Signing { api_key, secret })),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `chunkgate demo`: everything in one process, for trying it out.
 //!
 //! The demo user's key and secret are the same everywhere and known to everybody, so the demo listens on loopback and
-//! refuses anything else. Data stays in its folder between runs.
+//! refuses anything else. Data stays in its folder between runs; the operator's key is a new one at every start.
 
 use std::{
     net::SocketAddr,
@@ -18,9 +18,13 @@ use super::{
     serve,
 };
 use crate::{
-    app,
+    app::{self, Running},
+    auth::{
+        Method,
+        operators::{NewKey, NewPerson, OperatorError},
+    },
     config::{self, Config, Sources},
-    domain::SystemClock,
+    domain::{SystemClock, keys::ApiKey, operators::Operator, principal::Scope},
     http,
     worker::Tasks,
 };
@@ -29,6 +33,13 @@ use crate::{
 pub const API_KEY: &str = "demo-key";
 /// Secret of that key.
 pub const SECRET: &str = "demo-secret";
+
+/// The demo's local user for the console.
+const OPERATOR: &str = "operator";
+/// What the operator's key is called.
+const KEY_LABEL: &str = "demo console";
+/// Keys are made and checked on one machine here, and are as good in the next run as in this one.
+const PEPPER: &str = "the pepper of every demo";
 
 /// Arguments of `chunkgate demo`.
 #[derive(Debug, Clone, Args)]
@@ -60,10 +71,14 @@ pub async fn run(args: &DemoArgs) -> Result<(), Failure> {
     start(config, service, identity).await
 }
 
-/// The demo's settings: query credentials for copy-paste links, its own identity server, one folder for all data.
+/// The demo's settings: API keys for the console, query credentials for copy-paste links, its own identity server, one folder for all data.
 fn configure(args: &DemoArgs, identity: SocketAddr) -> Result<Config, Failure> {
     let mut sources = Sources::of_process(args.config.clone());
-    sources.defaults.push(("auth.query_credentials".into(), "true".into()));
+    for (key, value) in
+        [("auth.methods", "['signature', 'api_key']"), ("auth.pepper", PEPPER), ("auth.query_credentials", "true")]
+    {
+        sources.defaults.push((key.into(), value.into()));
+    }
     sources.flag("--listen", "server.listen", args.listen);
     sources.flag("--identity-listen", "identity.url", Some(format!("http://{identity}")));
     sources.flag("--identity-listen", "identity.token", Some(uuid::Uuid::new_v4().simple()));
@@ -98,11 +113,37 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
     listener.local_addr().map_err(|error| Failure::Failed(format!("the listener has no address: {error}")))
 }
 
-fn welcome(service: SocketAddr, identity: SocketAddr, files: &Path) -> String {
+/// A fresh key for the console; those of earlier runs are good no more. None where the configuration has no console or
+/// no keys.
+async fn operator_key(running: &Running, config: &Config) -> Result<Option<ApiKey>, OperatorError> {
+    if !config.admin.enabled || !config.auth.methods.contains(&Method::ApiKey) {
+        return Ok(None);
+    }
+    let (operators, by) = (running.operators(), Operator::of_the_shell());
+    let user = match operators.named(&by, OPERATOR).await {
+        Err(OperatorError::NotFound) => {
+            let new = NewPerson { username: OPERATOR.into(), ..NewPerson::default() };
+            operators.add(&by, new).await?
+        }
+        known => known?,
+    };
+    for old in operators.keys(&by, user.user.id).await? {
+        if old.label == KEY_LABEL && old.is_good(operators.now()) {
+            operators.revoke_key(&by, old.id).await?;
+        }
+    }
+    let new = NewKey { label: KEY_LABEL.into(), scopes: [Scope::Admin].into_iter().collect(), life: None };
+    Ok(Some(operators.create_key(&by, user.user.id, new).await?.0))
+}
+
+fn welcome(service: SocketAddr, identity: SocketAddr, files: &Path, key: Option<&ApiKey>) -> String {
     let files = files.display();
+    let console = key.map_or(String::new(), |key| {
+        format!("  console          http://{service}/admin/  as {OPERATOR}\n  its key          {}\n", key.reveal())
+    });
     format!(
         "chunkgate demo\n  page             http://{service}/\n  identity server  http://{identity}\n  \
-         user demo        api_key {API_KEY}, secret {SECRET}  (public: for this machine only)\n\n\
+         user demo        api_key {API_KEY}, secret {SECRET}  (public: for this machine only)\n{console}\n\
          Upload a file from another terminal:\n  \
          chunkgate upload FILE --url http://{service} --api-key {API_KEY} --secret {SECRET}\n\n\
          Ctrl-C stops; what was uploaded stays in {files}.\n\n"
@@ -112,14 +153,15 @@ fn welcome(service: SocketAddr, identity: SocketAddr, files: &Path) -> String {
 /// Starts the identity server, then the service, and serves both until the process is told to stop.
 async fn start(config: Config, service: TcpListener, identity: TcpListener) -> Result<(), Failure> {
     serve::log_to_stderr(&config.log)?;
-    let welcome = welcome(address(&service)?, address(&identity)?, &config.storage.local.path);
+    let (service_address, identity_address) = (address(&service)?, address(&identity)?);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let users = identity::serve(identity, Directory::demo(), config.identity.token.clone(), async {
         let _ = stopped.await;
     });
     let users = Tasks::new().spawn(users);
-    let running = app::start(config, service, Arc::new(SystemClock), http::pages::demo()).await?;
-    super::print(&welcome);
+    let running = app::start(config.clone(), service, Arc::new(SystemClock), http::pages::demo()).await?;
+    let key = operator_key(&running, &config).await.map_err(|error| Failure::Failed(error.to_string()))?;
+    super::print(&welcome(service_address, identity_address, &config.storage.local.path, key.as_ref()));
     serve::told_to_stop().await;
     // A second signal is impatient.
     running.stop(serve::told_to_stop()).await;

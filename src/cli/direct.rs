@@ -1,16 +1,19 @@
 //! What the commands share that act on the database itself, also beside a running service.
 
-use std::{io::Read as _, path::PathBuf};
+use std::{io::Read as _, path::PathBuf, sync::Arc};
 
 use clap::Args;
 use secrecy::SecretString;
 
 use super::Failure;
 use crate::{
-    auth::passwords,
-    config::{self, Config, Sources},
-    db::{self, LocalUser, StoreError, Stores},
-    domain::Timestamp,
+    auth::{
+        operators::{OperatorError, Operators, Person},
+        passwords,
+    },
+    config::{self, Sources},
+    db::{self, Stores},
+    domain::{SystemClock, Timestamp, operators::Operator},
 };
 
 /// Which database.
@@ -21,29 +24,41 @@ pub struct Place {
     config: Option<PathBuf>,
 }
 
-/// An open database with the settings that led to it.
+/// An open database, and what operators do in it. Whoever holds the database itself is one.
 pub(super) struct Direct {
-    pub(super) stores: Stores,
-    pub(super) config: Config,
+    pub(super) operators: Operators,
+    pub(super) by: Operator,
+    stores: Stores,
 }
 
 impl Direct {
     pub(super) async fn open(place: &Place) -> Result<Self, Failure> {
         let loaded = config::load(&Sources::of_process(place.config.clone())).map_err(|error| error.to_string())?;
-        let config = loaded.config;
-        let stores = db::connect(&config.database, config.storage.local.durability).await.map_err(failed)?;
-        Ok(Self { stores, config })
+        let (config, clock) = (loaded.config, Arc::new(SystemClock));
+        let stores = db::connect(&config.database, config.storage.local.durability).await;
+        let stores = stores.map_err(|error| error.to_string())?;
+        let (facts, credentials) = (stores.operations.clone(), stores.credentials.clone());
+        let operators = Operators::new(facts, credentials, clock, config.auth.pepper);
+        Ok(Self { operators, by: Operator::of_the_shell(), stores })
     }
 
     /// The local user of that name.
-    pub(super) async fn user(&self, name: &str) -> Result<LocalUser, Failure> {
-        let user = self.stores.credentials.user(name).await.map_err(failed)?;
-        user.ok_or_else(|| Failure::Failed(format!("there is no local user {name:?}; `chunkgate user list` shows all")))
+    pub(super) async fn user(&self, name: &str) -> Result<Person, Failure> {
+        self.operators.named(&self.by, name).await.map_err(|error| match error {
+            OperatorError::NotFound => {
+                Failure::Failed(format!("there is no local user {name:?}; `chunkgate user list` shows all"))
+            }
+            error => failed(error),
+        })
+    }
+
+    pub(super) async fn close(self) {
+        self.stores.close().await;
     }
 }
 
-/// A failure of the database.
-pub(super) fn failed(error: StoreError) -> Failure {
+/// A failure of the deed.
+pub(super) fn failed(error: OperatorError) -> Failure {
     Failure::Failed(error.to_string())
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use super::{
@@ -12,9 +11,9 @@ use super::{
     print, printable,
 };
 use crate::{
-    db::KeptKey,
+    auth::operators::{KeptKey, NewKey, OperatorError},
     domain::{
-        Clock as _, SystemClock, Timestamp, UserId, after,
+        Clock as _, SystemClock, Timestamp,
         keys::{ApiKey, KeyId},
         principal::{Scope, Scopes},
     },
@@ -48,7 +47,8 @@ struct CreateArgs {
     /// What to call it
     #[arg(long, default_value = "")]
     label: String,
-    /// What it is good for: upload:create, upload:read, upload:write, upload:delete [default: all]
+    /// What it is good for: upload:create, upload:read, upload:write, upload:delete [default: all four]; or
+    /// admin, to operate the service
     #[arg(long = "scope", value_name = "SCOPE", value_parser = scope)]
     scopes: Vec<Scope>,
     /// How long it is good, as in 90d [default: until it is revoked]
@@ -96,7 +96,7 @@ struct RevokeArgs {
 }
 
 fn scope(name: &str) -> Result<Scope, String> {
-    Scope::named(name).ok_or_else(|| format!("is one of {}", Scopes::ALL.names().join(", ")))
+    Scope::named(name).ok_or_else(|| format!("is one of {}", Scope::ALL.map(Scope::name).join(", ")))
 }
 
 /// Does what was asked.
@@ -114,13 +114,12 @@ pub async fn run(args: &KeyArgs) -> Result<(), Failure> {
 
 async fn create(args: &CreateArgs) -> Result<(), Failure> {
     let direct = Direct::open(&args.place).await?;
-    let user = direct.user(&args.username).await?.account.user;
+    let user = direct.user(&args.username).await?.user;
     let scopes = if args.scopes.is_empty() { Scopes::ALL } else { args.scopes.iter().copied().collect() };
-    let expires = args.expires_in.map(|life| after(SystemClock.now(), life));
-    let (key, kept) = make(&direct, user.id, &args.label, scopes, expires)?;
-    direct.stores.credentials.add_key(&kept).await.map_err(failed)?;
+    let new = NewKey { label: args.label.clone(), scopes, life: args.expires_in };
+    let (key, kept) = direct.operators.create_key(&direct.by, user.id, new).await.map_err(failed)?;
     reveal(&key, &kept, &user.username, args.json);
-    direct.stores.close().await;
+    direct.close().await;
     Ok(())
 }
 
@@ -128,90 +127,53 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
     let direct = Direct::open(&args.place).await?;
     let users = match &args.username {
         Some(name) => vec![direct.user(name).await?],
-        None => direct.stores.credentials.users().await.map_err(failed)?,
+        None => direct.operators.locals(&direct.by).await.map_err(failed)?,
     };
     let now = SystemClock.now();
     if !args.json {
         let (last, expires) = ("LAST USED", "EXPIRES");
         print(&format!("{:<16}  {:<16}  {:<8}  {last:<19}  {expires:<19}  LABEL\n", "ID", "USER", "STATE"));
     }
-    for user in users.iter().map(|user| &user.account.user) {
-        for kept in direct.stores.credentials.keys(user.id).await.map_err(failed)? {
+    for user in users.iter().map(|person| &person.user) {
+        for kept in direct.operators.keys(&direct.by, user.id).await.map_err(failed)? {
             match args.json {
                 true => print(&format!("{}\n", object(&kept, &user.username, now))),
                 false => print(&line(&kept, &user.username, now)),
             }
         }
     }
-    direct.stores.close().await;
+    direct.close().await;
     Ok(())
 }
 
 async fn rotate(args: &RotateArgs) -> Result<(), Failure> {
     let direct = Direct::open(&args.place).await?;
-    let (old, owner) = known(&direct, args.id).await?;
-    let now = SystemClock.now();
-    // As long a life as the old one had.
-    let life = old.expires.and_then(|end| Duration::try_from(end.duration_since(old.created)).ok());
-    let (key, kept) = make(&direct, old.user, &old.label, old.scopes, life.map(|life| after(now, life)))?;
-    let until = after(now, args.overlap);
-    if !old.is_good(now) || !direct.stores.credentials.rotate_key(old.id, &kept, until).await.map_err(failed)? {
-        let id = old.id;
-        return Err(Failure::Failed(format!("the key {id} is no longer good or already rotated; create a new one")));
-    }
+    let (_, owner) = direct.operators.key(&direct.by, args.id).await.map_err(|error| unknown(args.id, error))?;
+    let (key, kept, until) = direct.operators.rotate_key(&direct.by, args.id, args.overlap).await.map_err(failed)?;
     reveal(&key, &kept, &owner, args.json);
-    eprintln!("the old key {} is good until {}", old.id, moment(Some(until)));
-    direct.stores.close().await;
+    eprintln!("the old key {} is good until {}", args.id, moment(Some(until)));
+    direct.close().await;
     Ok(())
 }
 
 async fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
     let direct = Direct::open(&args.place).await?;
-    let (_, owner) = known(&direct, args.id).await?;
-    direct.stores.credentials.revoke_key(args.id, SystemClock.now()).await.map_err(failed)?;
+    let revoked = direct.operators.revoke_key(&direct.by, args.id).await;
+    let (kept, owner) = revoked.map_err(|error| unknown(args.id, error))?;
     match args.json {
-        true => print(&format!("{}\n", object(&known(&direct, args.id).await?.0, &owner, SystemClock.now()))),
+        true => print(&format!("{}\n", object(&kept, &owner, SystemClock.now()))),
         false => print(&format!("{} revoked\n", args.id)),
     }
-    direct.stores.close().await;
+    direct.close().await;
     Ok(())
 }
 
-/// The key of that id and its owner's name.
-async fn known(direct: &Direct, id: KeyId) -> Result<(KeptKey, String), Failure> {
-    let found = direct.stores.credentials.key(id).await.map_err(failed)?;
-    let (kept, owner) = found.ok_or_else(|| format!("there is no key {id}; `chunkgate key list` shows all"))?;
-    Ok((kept, owner.user.username))
-}
-
-/// A new key, and what is kept of it.
-fn make(
-    direct: &Direct,
-    user: UserId,
-    label: &str,
-    scopes: Scopes,
-    expires: Option<Timestamp>,
-) -> Result<(ApiKey, KeptKey), Failure> {
-    let auth = &direct.config.auth;
-    auth.check_pepper().map_err(|reason| format!("auth.pepper {reason}"))?;
-    let (mut id, mut secret) = ([0; 8], [0; 32]);
-    rand::fill(&mut id);
-    rand::fill(&mut secret);
-    let key = ApiKey::new(id, secret);
-    let kept = KeptKey {
-        id: key.id(),
-        user,
-        hash: key.hash(auth.pepper.expose_secret().as_bytes()),
-        label: label.to_owned(),
-        scopes,
-        created: SystemClock.now(),
-        expires,
-        last_used: None,
-        revoked: None,
-        replaced_by: None,
-        overlap_until: None,
-    };
-    Ok((key, kept))
+/// A failure about a key, which may be that there is none.
+fn unknown(id: KeyId, error: OperatorError) -> Failure {
+    match error {
+        OperatorError::NotFound => format!("there is no key {id}; `chunkgate key list` shows all").into(),
+        error => failed(error),
+    }
 }
 
 /// Prints the key itself, alone on the output stream so that it can be piped.
@@ -225,23 +187,13 @@ fn reveal(key: &ApiKey, kept: &KeptKey, owner: &str, json: bool) {
     eprintln!("keep it: it is not shown again");
 }
 
-fn state(kept: &KeptKey, now: Timestamp) -> &'static str {
-    match (kept.revoked, kept.is_good(now), kept.replaced_by) {
-        (Some(_), ..) => "revoked",
-        (None, false, None) => "expired",
-        (None, false, Some(_)) => "replaced",
-        (None, true, Some(_)) => "overlap",
-        (None, true, None) => "active",
-    }
-}
-
 fn object(kept: &KeptKey, owner: &str, now: Timestamp) -> Value {
     json!({
         "id": kept.id.to_string(),
         "username": owner,
         "label": kept.label,
         "scopes": kept.scopes.names(),
-        "state": state(kept, now),
+        "state": kept.state(now),
         "created": kept.created,
         "expires": kept.expires,
         "last_used": kept.last_used,
@@ -257,7 +209,7 @@ fn line(kept: &KeptKey, owner: &str, now: Timestamp) -> String {
         "{:<16}  {:<16}  {:<8}  {:<19}  {:<19}  {}\n",
         kept.id,
         printable(owner),
-        state(kept, now),
+        kept.state(now),
         moment(kept.last_used),
         moment(ends),
         printable(&kept.label),

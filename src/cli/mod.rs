@@ -48,7 +48,7 @@ enum Command {
     Health(health::HealthArgs),
     /// Upload files, resuming where an earlier try stopped
     Upload(upload::UploadArgs),
-    /// List, show and cancel uploads
+    /// List, show and cancel uploads; as an operator everybody's
     Uploads(uploads::UploadsArgs),
     /// List, add and disable local users, and set their passwords
     User(user::UserArgs),

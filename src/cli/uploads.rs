@@ -1,4 +1,4 @@
-//! `chunkgate uploads`: one's own uploads, over native JSON.
+//! `chunkgate uploads`: one's own uploads, over native JSON; with an operator's key those of everybody.
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
@@ -27,13 +27,34 @@ enum Deed {
     /// Show one upload
     Show(OneArgs),
     /// Cancel uploads; of a complete one the content is removed
-    Cancel(CancelArgs),
+    Cancel(EndArgs),
+    /// End the time of anybody's uploads, as an operator; of a complete one the content is removed
+    Expire(EndArgs),
+}
+
+/// Whose uploads.
+#[derive(Debug, Clone, Args)]
+struct Reach {
+    /// Reach everybody's uploads, as an operator; needs a key with the scope admin
+    #[arg(long)]
+    all: bool,
+}
+
+impl Reach {
+    fn path(&self) -> &'static str {
+        if self.all { "/api/v1/admin/uploads" } else { "/api/v1/uploads" }
+    }
 }
 
 #[derive(Debug, Clone, Args)]
 struct ListArgs {
     #[command(flatten)]
     connect: Connect,
+    #[command(flatten)]
+    reach: Reach,
+    /// Only uploads whose name, owner or id is like this
+    #[arg(long, value_name = "TEXT", requires = "all")]
+    search: Option<String>,
     /// Only uploads in this state
     #[arg(long, value_enum)]
     state: Option<State>,
@@ -51,18 +72,22 @@ struct OneArgs {
     id: UploadId,
     #[command(flatten)]
     connect: Connect,
+    #[command(flatten)]
+    reach: Reach,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Clone, Args)]
-struct CancelArgs {
+struct EndArgs {
     /// The uploads' ids, with or without dashes
     #[arg(required = true, value_name = "ID")]
     ids: Vec<UploadId>,
     #[command(flatten)]
     connect: Connect,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -82,7 +107,9 @@ pub async fn run(args: &UploadsArgs) -> Result<(), Failure> {
     match &args.deed {
         Deed::List(args) => list(args).await,
         Deed::Show(args) => show(args).await,
+        Deed::Cancel(args) if args.reach.all => end(args, "cancel", "cancelled").await,
         Deed::Cancel(args) => cancel(args).await,
+        Deed::Expire(args) => end(args, "expire", "expired").await,
     }
 }
 
@@ -104,7 +131,7 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
     if args.json {
         uploads.iter().for_each(|upload| print(&format!("{upload}\n")));
     } else {
-        print(&table(&uploads));
+        print(&table(&uploads, args.reach.all));
     }
     if cursor.is_some() {
         eprintln!("there are more; raise --limit");
@@ -121,12 +148,15 @@ fn page_path(args: &ListArgs, left: usize, cursor: Option<&str>) -> String {
     if let Some(cursor) = cursor {
         query.append_pair("cursor", cursor);
     }
-    format!("/api/v1/uploads?{}", query.finish())
+    if let Some(text) = &args.search {
+        query.append_pair("search", text);
+    }
+    format!("{}?{}", args.reach.path(), query.finish())
 }
 
 async fn show(args: &OneArgs) -> Result<(), Failure> {
     let client = Client::new(&args.connect)?;
-    let answer = expect(&client, client.get(&format!("/api/v1/uploads/{}", args.id)).await)?;
+    let answer = expect(&client, client.get(&format!("{}/{}", args.reach.path(), args.id)).await)?;
     if args.json {
         print(&format!("{}\n", answer.json));
         return Ok(());
@@ -138,12 +168,28 @@ async fn show(args: &OneArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn cancel(args: &CancelArgs) -> Result<(), Failure> {
+async fn cancel(args: &EndArgs) -> Result<(), Failure> {
+    let ask = async |client: &Client, id| client.delete(&format!("/api/v1/uploads/{id}")).await;
+    each(args, ask, "cancelled").await
+}
+
+/// Ends uploads as an operator.
+async fn end(args: &EndArgs, how: &str, done: &str) -> Result<(), Failure> {
+    let ask = async |client: &Client, id| client.post(&format!("/api/v1/admin/uploads/{id}/{how}")).await;
+    each(args, ask, done).await
+}
+
+/// Asks for a deed to each upload; one that fails does not stop the others.
+async fn each(
+    args: &EndArgs,
+    ask: impl AsyncFn(&Client, UploadId) -> Result<Answer, String>,
+    done: &str,
+) -> Result<(), Failure> {
     let client = Client::new(&args.connect)?;
     let mut failed = false;
     for id in &args.ids {
-        match expect(&client, client.delete(&format!("/api/v1/uploads/{id}")).await) {
-            Ok(_) => print(&format!("{id} cancelled\n")),
+        match expect(&client, ask(&client, *id).await) {
+            Ok(_) => print(&format!("{id} {done}\n")),
             Err(Failure::Failed(sentence)) => {
                 failed = true;
                 eprintln!("chunkgate: {id}: {sentence}");
@@ -165,15 +211,19 @@ fn expect(client: &Client, answer: Result<Answer, String>) -> Result<Answer, Fai
     }
 }
 
-fn table(uploads: &[Value]) -> String {
-    let mut text = format!("{:<36}  {:<9}  {:>10}  {:>5}  {:<20}  NAME\n", "ID", "STATE", "SIZE", "DONE", "CREATED");
+/// With their owners, if they are everybody's.
+fn table(uploads: &[Value], all: bool) -> String {
+    let owned = |name: &str| if all { format!("{name:<16}  ") } else { String::new() };
+    let (owner, created) = (owned("OWNER"), "CREATED");
+    let mut text = format!("{:<36}  {:<9}  {:>10}  {:>5}  {created:<20}  {owner}NAME\n", "ID", "STATE", "SIZE", "DONE");
     for upload in uploads {
         let field = |name: &str| self::text(upload.get(name).unwrap_or(&Value::Null));
         let size = upload.get("size").and_then(Value::as_u64).map_or("?".into(), bytes);
         let percent = upload.get("percent").and_then(Value::as_f64).map_or("?".into(), |part| format!("{part:.0}%"));
         let created: String = field("created").chars().take(19).collect();
+        let owner = owned(&self::text(upload.pointer("/owner/username").unwrap_or(&Value::Null)));
         text += &format!(
-            "{:<36}  {:<9}  {size:>10}  {percent:>5}  {created:<20}  {}\n",
+            "{:<36}  {:<9}  {size:>10}  {percent:>5}  {created:<20}  {owner}{}\n",
             field("id"),
             field("state"),
             field("filename"),

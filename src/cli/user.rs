@@ -1,7 +1,6 @@
 //! `chunkgate user`: users who are known to the service itself.
 
 use clap::{Args, Subcommand};
-use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use super::{
@@ -9,11 +8,7 @@ use super::{
     direct::{Direct, Place, failed, moment, new_password},
     print, printable,
 };
-use crate::{
-    auth::{credentials, passwords},
-    db::{LocalUser, NewUser, StoreError},
-    domain::{Clock as _, SystemClock},
-};
+use crate::auth::operators::{NewPerson, OperatorError, Person};
 
 /// Arguments of `chunkgate user`.
 #[derive(Debug, Clone, Args)]
@@ -32,6 +27,10 @@ enum Deed {
     Disable(OneArgs),
     /// Admit a disabled user again
     Enable(OneArgs),
+    /// Let a user's password admit as operator
+    Promote(OneArgs),
+    /// Let it admit as an ordinary user again
+    Demote(OneArgs),
     /// Set a user's password, read from the standard input or a file
     Password(PasswordArgs),
 }
@@ -60,6 +59,9 @@ struct AddArgs {
     /// File with the password; - is the standard input
     #[arg(long, value_name = "FILE")]
     password_file: Option<String>,
+    /// Let the password admit as operator; a key does if it is made with --scope admin
+    #[arg(long)]
+    admin: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -95,87 +97,95 @@ pub async fn run(args: &UserArgs) -> Result<(), Failure> {
         Deed::Add(args) => add(args).await,
         Deed::Disable(args) => set_disabled(args, true).await,
         Deed::Enable(args) => set_disabled(args, false).await,
+        Deed::Promote(args) => set_admin(args, true).await,
+        Deed::Demote(args) => set_admin(args, false).await,
         Deed::Password(args) => password(args).await,
     }
 }
 
 async fn list(args: &ListArgs) -> Result<(), Failure> {
     let direct = Direct::open(&args.place).await?;
-    let users = direct.stores.credentials.users().await.map_err(failed)?;
+    let users = direct.operators.locals(&direct.by).await.map_err(failed)?;
     if !args.json {
-        print(&format!("{:<24}  {:<8}  {:<8}  {:<19}  EMAIL\n", "NAME", "STATE", "PASSWORD", "CREATED"));
+        let (state, password) = ("STATE", "PASSWORD");
+        print(&format!("{:<24}  {state:<8}  {password:<8}  {:<8}  {:<19}  EMAIL\n", "NAME", "ROLE", "CREATED"));
     }
     users.iter().for_each(|user| show(user, args.json));
-    direct.stores.close().await;
+    direct.close().await;
     Ok(())
 }
 
 async fn add(args: &AddArgs) -> Result<(), Failure> {
-    let name = &args.username;
-    if !credentials::is_username(name) {
-        return Err(Failure::Usage("the name must have 1 to 255 bytes, without colon and control characters".into()));
-    }
     let password = args.password_file.as_deref().map(new_password).transpose()?;
     let direct = Direct::open(&args.place).await?;
-    let (email, display_name) = (args.email.clone(), args.display_name.clone());
-    let new = NewUser { username: name.clone(), email, display_name };
-    let added = direct.stores.credentials.add_user(&new, SystemClock.now()).await;
-    let user = added.map_err(|error| match error {
-        StoreError::Conflict => Failure::Failed(format!("there already is a local user {name:?}")),
+    let new = NewPerson {
+        username: args.username.clone(),
+        email: args.email.clone(),
+        display_name: args.display_name.clone(),
+        admin: args.admin,
+        password,
+    };
+    let user = direct.operators.add(&direct.by, new).await.map_err(|error| match error {
+        OperatorError::Invalid(how) => Failure::Usage(how),
         error => failed(error),
     })?;
-    if let Some(password) = password {
-        let phc = passwords::hash(password.expose_secret());
-        direct.stores.credentials.set_password(user.account.user.id, &phc, SystemClock.now()).await.map_err(failed)?;
-    }
-    told(&direct, name, args.json, "added").await
+    told(direct, &user, args.json, "added").await
 }
 
 async fn set_disabled(args: &OneArgs, disabled: bool) -> Result<(), Failure> {
     let direct = Direct::open(&args.place).await?;
-    let id = direct.user(&args.username).await?.account.user.id;
-    direct.stores.credentials.set_user_disabled(id, disabled, SystemClock.now()).await.map_err(failed)?;
-    told(&direct, &args.username, args.json, if disabled { "disabled" } else { "enabled" }).await
+    let id = direct.user(&args.username).await?.user.id;
+    let user = direct.operators.set_disabled(&direct.by, id, disabled).await.map_err(failed)?;
+    told(direct, &user, args.json, if disabled { "disabled" } else { "enabled" }).await
+}
+
+async fn set_admin(args: &OneArgs, admin: bool) -> Result<(), Failure> {
+    let direct = Direct::open(&args.place).await?;
+    let id = direct.user(&args.username).await?.user.id;
+    let user = direct.operators.set_admin(&direct.by, id, admin).await.map_err(failed)?;
+    told(direct, &user, args.json, if admin { "is an operator" } else { "is an ordinary user" }).await
 }
 
 async fn password(args: &PasswordArgs) -> Result<(), Failure> {
     let direct = Direct::open(&args.one.place).await?;
-    let id = direct.user(&args.one.username).await?.account.user.id;
-    let phc = passwords::hash(new_password(&args.password_file)?.expose_secret());
-    direct.stores.credentials.set_password(id, &phc, SystemClock.now()).await.map_err(failed)?;
-    told(&direct, &args.one.username, args.one.json, "has a new password").await
+    let id = direct.user(&args.one.username).await?.user.id;
+    let password = new_password(&args.password_file)?;
+    let user = direct.operators.set_password(&direct.by, id, password).await.map_err(failed)?;
+    told(direct, &user, args.one.json, "has a new password").await
 }
 
 /// Says what became of the user.
-async fn told(direct: &Direct, name: &str, json: bool, what: &str) -> Result<(), Failure> {
+async fn told(direct: Direct, user: &Person, json: bool, what: &str) -> Result<(), Failure> {
     match json {
-        true => show(&direct.user(name).await?, true),
-        false => print(&format!("{} {what}\n", printable(name))),
+        true => show(user, true),
+        false => print(&format!("{} {what}\n", printable(&user.user.username))),
     }
-    direct.stores.close().await;
+    direct.close().await;
     Ok(())
 }
 
-fn show(user: &LocalUser, json: bool) {
-    let known = &user.account.user;
+fn show(person: &Person, json: bool) {
+    let disabled = person.disabled_by_admin || person.disabled_by_idp;
     if json {
         let object = json!({
-            "id": known.id.to_string(),
-            "username": known.username,
-            "email": user.email,
-            "display_name": user.display_name,
-            "disabled": user.account.disabled,
-            "password": user.phc.is_some(),
-            "created": user.created,
+            "id": person.user.id.to_string(),
+            "username": person.user.username,
+            "email": person.email,
+            "display_name": person.display_name,
+            "admin": person.admin,
+            "disabled": disabled,
+            "password": person.has_password,
+            "created": person.created,
         });
         return print(&format!("{object}\n"));
     }
     print(&format!(
-        "{:<24}  {:<8}  {:<8}  {:<19}  {}\n",
-        printable(&known.username),
-        if user.account.disabled { "disabled" } else { "active" },
-        if user.phc.is_some() { "set" } else { "none" },
-        moment(Some(user.created)),
-        printable(user.email.as_deref().unwrap_or("-")),
+        "{:<24}  {:<8}  {:<8}  {:<8}  {:<19}  {}\n",
+        printable(&person.user.username),
+        if disabled { "disabled" } else { "active" },
+        if person.has_password { "set" } else { "none" },
+        if person.admin { "operator" } else { "-" },
+        moment(Some(person.created)),
+        printable(person.email.as_deref().unwrap_or("-")),
     ));
 }

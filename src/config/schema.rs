@@ -11,8 +11,7 @@ use super::Config;
 pub(super) const SECRETS: [&str; 3] = ["auth.pepper", "database.url", "identity.token"];
 
 /// Sections and keys of planned features. Refused rather than ignored: who sets `server.tls` relies on it.
-const PLANNED: [&str; 11] = [
-    "admin",
+const PLANNED: [&str; 10] = [
     "hooks",
     "metrics",
     "rufh",

@@ -22,22 +22,18 @@ use super::{
         ranges::{Wanted, wanted},
         validators::{if_range_holds, none_match_names},
     },
+    paging,
     problem::{Code, Problem},
+    shown::{Shown, show},
 };
 use crate::{
     domain::{
-        Timestamp, UploadId,
-        digest::Algorithm,
+        UploadId,
         principal::Principal,
         upload::{State as UploadState, Upload},
     },
     uploads::Listing,
 };
-
-/// Most uploads on one page of the list.
-const MAX_PAGE: u32 = 200;
-/// Uploads on one page when the client does not say.
-const PAGE: u32 = 50;
 
 /// The routes, each with and without a trailing slash.
 pub fn routes() -> Router<AppState> {
@@ -54,27 +50,6 @@ pub fn routes() -> Router<AppState> {
 }
 
 // ---- wire types ----------------------------------------------------------------------------------------------------
-
-/// An upload as this door shows it.
-#[derive(Serialize)]
-struct Shown {
-    id: String,
-    filename: String,
-    state: UploadState,
-    offset: u64,
-    size: Option<u64>,
-    percent: Option<f64>,
-    created: Timestamp,
-    expires: Option<Timestamp>,
-    digest: Option<ShownDigest>,
-}
-
-/// The digest of a complete upload.
-#[derive(Serialize)]
-struct ShownDigest {
-    algorithm: Algorithm,
-    value: String,
-}
 
 /// A page of the list.
 #[derive(Serialize)]
@@ -130,9 +105,7 @@ async fn list(
     let Query(asked) = query.map_err(|error| bad(error.body_text()))?;
     let listing = listing(&asked)?;
     let mut found = app.uploads.list(&by, &Listing { limit: listing.limit + 1, ..listing }).await?;
-    let more = found.len() > listing.limit as usize;
-    found.truncate(listing.limit as usize);
-    let next_cursor = found.last().filter(|_| more).map(cursor);
+    let next_cursor = paging::cut(&mut found, listing.limit, |upload| (upload.created, upload.id.simple()));
     let now = app.uploads.now();
     Ok(Json(Listed { uploads: found.iter().map(|upload| show(upload, now)).collect(), next_cursor }))
 }
@@ -226,46 +199,8 @@ fn listing(asked: &Asked) -> Result<Listing, Problem> {
     let state = state.map(|name| {
         UploadState::named(name).ok_or_else(|| bad("state is one of receiving, complete, cancelled, expired"))
     });
-    let limit = match asked.limit.as_deref().map(str::parse) {
-        None => PAGE,
-        Some(Ok(limit @ 1..=MAX_PAGE)) => limit,
-        Some(_) => return Err(bad(format!("limit is a number from 1 to {MAX_PAGE}"))),
-    };
-    let after = asked.cursor.as_deref().map(|text| parse_cursor(text).ok_or_else(|| bad("cursor is not one of ours")));
-    Ok(Listing { state: state.transpose()?, after: after.transpose()?, limit })
-}
-
-/// Where the next page begins: creation and id of the last upload of this one. Opaque to clients.
-fn cursor(last: &Upload) -> String {
-    format!("{}-{}", last.created.as_microsecond(), last.id.simple())
-}
-
-fn parse_cursor(text: &str) -> Option<(Timestamp, UploadId)> {
-    let (micros, id) = text.rsplit_once('-')?;
-    Some((Timestamp::from_microsecond(micros.parse().ok()?).ok()?, id.parse().ok()?))
-}
-
-fn show(upload: &Upload, now: Timestamp) -> Shown {
-    let state = upload.state_at(now);
-    Shown {
-        id: upload.id.to_string(),
-        filename: upload.filename.clone(),
-        state,
-        offset: upload.offset,
-        size: upload.size,
-        percent: upload.size.map(|size| percent(upload.offset, size)),
-        created: upload.created,
-        expires: (state == UploadState::Receiving).then_some(upload.expires),
-        digest: upload.sum.as_ref().map(|sum| ShownDigest { algorithm: sum.algorithm, value: sum.to_hex() }),
-    }
-}
-
-/// With one decimal, rounded down: 100 means every byte.
-fn percent(offset: u64, size: u64) -> f64 {
-    if size == 0 {
-        return 100.0;
-    }
-    (u128::from(offset) * 1000 / u128::from(size)) as f64 / 10.0
+    let (limit, after) = (paging::limit(asked.limit.as_deref())?, paging::after(asked.cursor.as_deref())?);
+    Ok(Listing { state: state.transpose()?, after, limit })
 }
 
 /// Content of an upload never changes, so its id would do; the digest says more where there is one.
@@ -280,28 +215,5 @@ fn etag(upload: &Upload) -> String {
 fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::try_from(value) {
         headers.insert(name, value);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percent_is_100_only_at_the_end() {
-        assert_eq!(percent(0, 0), 100.0);
-        assert_eq!(percent(10, 25), 40.0);
-        assert_eq!(percent(9_999_999, 10_000_000), 99.9);
-        assert_eq!(percent(u64::MAX, u64::MAX), 100.0);
-    }
-
-    #[test]
-    fn cursors_are_ours_or_refused() {
-        let id = UploadId::new();
-        let text = format!("1700000000000000-{}", id.simple());
-        assert_eq!(parse_cursor(&text), Timestamp::from_microsecond(1_700_000_000_000_000).ok().map(|at| (at, id)));
-        for text in ["", "-", "x-y", "1-", "-1", "99999999999999999999999-00000000000000000000000000000000"] {
-            assert_eq!(parse_cursor(text), None, "{text}");
-        }
     }
 }

@@ -21,6 +21,7 @@ use axum::{
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 pub use self::origin::{Listed, is_same};
+use super::same_origin;
 
 /// Section `cors` of the configuration. Each setting falls back alone. A list may also be given as the one string of
 /// django-chunked-uploads, separated by commas or blanks, and the switch as text.
@@ -290,10 +291,14 @@ fn is_preflight(request: &Request) -> bool {
 
 /// The layer.
 pub async fn cors(State(Cors(grants)): State<Cors>, request: Request, next: Next) -> Response {
+    // What operators do is for the console of this origin, whatever is listed.
+    let kept = same_origin::is_kept(request.uri().path());
+    let (nobody, asked) = (HeaderMap::new(), request.headers());
+    let asked = if kept { &nobody } else { asked };
     if is_preflight(&request) {
-        return grants.preflight(request.headers());
+        return grants.preflight(asked);
     }
-    let origin = grants.origin(request.headers());
+    let origin = grants.origin(asked);
     let mut response = next.run(request).await;
     grants.finish(origin, response.headers_mut());
     response

@@ -3,10 +3,12 @@
 //! A door is a file with the same parts in the same order: routes, wire types, handlers (parse, one call to the core,
 //! render), parsing, rendering. No door imports a door, and the core does not know which one called.
 
+pub mod admin;
 pub mod api;
 pub mod body;
 #[cfg(test)]
 mod catalogue;
+pub mod console;
 pub mod cors;
 mod cross_site;
 pub mod extract;
@@ -15,9 +17,12 @@ pub mod headers;
 pub mod layers;
 pub mod multipart;
 pub mod pages;
+pub mod paging;
 pub mod problem;
 pub mod raw;
+pub mod same_origin;
 pub mod server;
+pub mod shown;
 pub mod site;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -104,11 +109,16 @@ impl AppState {
     /// Whether a browser sends the request for a page of another origin, one that may not act with what the browser
     /// knows of its user.
     fn is_cross_site(&self, parts: &Parts) -> bool {
+        self.is_from_elsewhere(parts) && !self.cors.grants_credentials(&parts.headers)
+    }
+
+    /// Whether a browser sends the request for a page of another origin.
+    fn is_from_elsewhere(&self, parts: &Parts) -> bool {
         let own = match &self.public_url {
             Some(url) => Own::Set(url),
             None => Own::Asked(extract::host(parts)),
         };
-        from_elsewhere(&parts.headers, &own) && !self.cors.grants_credentials(&parts.headers)
+        from_elsewhere(&parts.headers, &own)
     }
 }
 

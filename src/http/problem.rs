@@ -16,7 +16,7 @@ use axum::{
 use serde::Serialize;
 
 use crate::{
-    auth::AuthError,
+    auth::{AuthError, operators::OperatorError},
     domain::{Timestamp, upload::Refusal},
     http::form::FormError,
     uploads::{BodyError, UploadError},
@@ -96,6 +96,7 @@ catalogue! {
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED false "The method is not allowed here";
     Expired "expired" GONE false "The upload has expired";
     Cancelled "cancelled" GONE false "The upload was cancelled";
+    Conflict "conflict" CONFLICT false "It contradicts what is there";
     Complete "complete" CONFLICT false "The upload is already complete";
     Incomplete "incomplete" CONFLICT false "The upload is not complete yet";
     WrongOffset "wrong_offset" CONFLICT false "The chunk does not start where the upload stands";
@@ -327,6 +328,19 @@ impl From<UploadError> for Problem {
             UploadError::Unavailable(cause) => Self::plain(Code::Unavailable).because(cause),
             UploadError::Internal(cause) => Self::internal(cause),
             UploadError::ShuttingDown => Self::plain(Code::ShuttingDown),
+        }
+    }
+}
+
+impl From<OperatorError> for Problem {
+    fn from(error: OperatorError) -> Self {
+        match error {
+            OperatorError::NotFound => Self::not_found(),
+            OperatorError::Invalid(detail) => Self::new(Code::BadRequest, detail),
+            OperatorError::Conflict(detail) => Self::new(Code::Conflict, detail),
+            OperatorError::Full => Self::plain(Code::DiskFull),
+            OperatorError::Unavailable(cause) => Self::plain(Code::Unavailable).because(cause),
+            OperatorError::Internal(cause) => Self::internal(cause),
         }
     }
 }
