@@ -45,6 +45,8 @@ export class Demo {
   #address = "127.0.0.1:0";
   #process = null;
   #more = [];
+  /** What it printed since its last start. */
+  said = "";
   #end = () => this.#process?.kill("SIGKILL");
 
   /** `more` are further arguments. */
@@ -69,13 +71,13 @@ export class Demo {
     const args = ["demo", "--listen", this.#address, "--identity-listen", "127.0.0.1:0", "--data", data, ...this.#more];
     const child = spawn(binary, args, { cwd: this.#folder, env, stdio: ["ignore", "pipe", "pipe"] });
     this.#process = child;
-    let said = "";
+    this.said = "";
     let complained = "";
     child.stderr.on("data", (text) => (complained = (complained + text).slice(-4000)));
     this.#address = await new Promise((resolve, reject) => {
       child.stdout.on("data", (text) => {
-        said += text;
-        const [, address] = /page +http:\/\/([^/\s]+)\//.exec(said) ?? [];
+        this.said += text;
+        const [, address] = /page +http:\/\/([^/\s]+)\/[^]*Ctrl-C stops/.exec(this.said) ?? [];
         if (address) resolve(address);
       });
       child.once("error", reject);

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test waits for its tasks itself and may look at the clock")]
 
 mod accounts;
+mod admin;
 mod cli;
 mod config;
 mod conformance;
