@@ -1,5 +1,7 @@
 //! `chunkgate sign`: signs a request as a client would, for curl and for tests of an identity server.
 
+mod message;
+
 use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -23,6 +25,29 @@ pub struct SignArgs {
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Format::Headers)]
     pub format: Format,
+    /// The request, for v2
+    #[command(flatten)]
+    pub request: RequestArgs,
+}
+
+/// The request that v2 signs.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RequestArgs {
+    /// Its method [default: GET]
+    #[arg(long)]
+    pub method: Option<String>,
+    /// Its URL, as clients of the service write it
+    #[arg(long, required_if_eq("scheme", "v2"))]
+    pub url: Option<String>,
+    /// A header that it will be sent with, to be covered; may be repeated
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// The file that it will be sent with: its digest is printed as Content-Digest, and covered
+    #[arg(long, value_name = "FILE")]
+    pub body: Option<std::path::PathBuf>,
+    /// What makes the signature good for one create, complete or cancel [default: random]
+    #[arg(long)]
+    pub nonce: Option<String>,
 }
 
 /// A signature scheme.
@@ -30,6 +55,8 @@ pub struct SignArgs {
 pub enum Scheme {
     /// HMAC-SHA256 over the timestamp.
     V1,
+    /// HTTP message signature (RFC 9421) over the request.
+    V2,
 }
 
 /// How a signature is printed.
@@ -64,13 +91,16 @@ pub fn signed(args: &SignArgs, now: Timestamp) -> Result<String, String> {
     if args.secret.expose_secret().is_empty() {
         return Err("--secret is empty; give it, or set CHUNKGATE_SECRET".into());
     }
-    if signing::parse_timestamp(&timestamp).is_none() {
+    let Some(time) = signing::parse_timestamp(&timestamp) else {
         return Err("--timestamp must be unix seconds (10 digits), milliseconds (13 digits) or RFC 3339".into());
-    }
-    let signature = match args.scheme {
-        Scheme::V1 => signing::sign_v1(args.secret.expose_secret().as_bytes(), &timestamp),
     };
-    Ok(printed(args.format, &args.api_key, &timestamp, &signature))
+    match args.scheme {
+        Scheme::V1 => {
+            let signature = signing::sign_v1(args.secret.expose_secret().as_bytes(), &timestamp);
+            Ok(printed(args.format, &args.api_key, &timestamp, &signature))
+        }
+        Scheme::V2 => message::signed(args, time),
+    }
 }
 
 fn printed(format: Format, api_key: &str, timestamp: &str, signature: &str) -> String {
@@ -97,6 +127,7 @@ mod tests {
             timestamp: timestamp.map(str::to_owned),
             scheme: Scheme::V1,
             format,
+            request: RequestArgs::default(),
         }
     }
 

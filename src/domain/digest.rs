@@ -11,7 +11,7 @@ use digest::{
 use md5::Md5;
 use serde::{Deserialize, Serialize};
 use sha1::Sha1;
-use sha2::Sha256;
+use sha2::{Sha256, Sha512};
 use subtle::ConstantTimeEq as _;
 
 /// First byte of every saved state. Raise it when the layout below changes or a digest crate changes its own.
@@ -27,21 +27,27 @@ pub enum Algorithm {
     Sha1,
     /// FIPS 180-4.
     Sha256,
+    /// FIPS 180-4; for `Content-Digest`.
+    Sha512,
 }
 
 impl Algorithm {
+    /// Every algorithm.
+    pub const ALL: [Self; 4] = [Self::Md5, Self::Sha1, Self::Sha256, Self::Sha512];
+
     /// The name used on the wire and in the database.
     pub fn name(self) -> &'static str {
         match self {
             Self::Md5 => "md5",
             Self::Sha1 => "sha1",
             Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
         }
     }
 
     /// The algorithm of that name, if it is one of ours.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Md5, Self::Sha1, Self::Sha256].into_iter().find(|known| known.name() == name)
+        Self::ALL.into_iter().find(|known| known.name() == name)
     }
 
     /// Length of a finished value in bytes.
@@ -50,6 +56,7 @@ impl Algorithm {
             Self::Md5 => 16,
             Self::Sha1 => 20,
             Self::Sha256 => 32,
+            Self::Sha512 => 64,
         }
     }
 
@@ -58,6 +65,7 @@ impl Algorithm {
             Self::Md5 => 1,
             Self::Sha1 => 2,
             Self::Sha256 => 3,
+            Self::Sha512 => 4,
         }
     }
 }
@@ -67,14 +75,18 @@ impl Algorithm {
 pub struct Digest {
     /// How the value was computed.
     pub algorithm: Algorithm,
-    /// The raw value: 16, 20 or 32 bytes.
+    /// The raw value: 16, 20, 32 or 64 bytes.
     pub value: Vec<u8>,
 }
 
 impl Digest {
     /// Reads a value in hexadecimal of either case; `None` unless it has exactly the algorithm's length.
     pub fn from_hex(algorithm: Algorithm, text: &str) -> Option<Self> {
-        let value = super::unhex(text)?;
+        Self::from_bytes(algorithm, super::unhex(text)?)
+    }
+
+    /// Takes a raw value; `None` unless it has exactly the algorithm's length.
+    pub fn from_bytes(algorithm: Algorithm, value: Vec<u8>) -> Option<Self> {
         (value.len() == algorithm.length()).then_some(Self { algorithm, value })
     }
 
@@ -98,6 +110,8 @@ pub enum Running {
     Sha1(Sha1),
     /// See [`Algorithm::Sha256`].
     Sha256(Sha256),
+    /// See [`Algorithm::Sha512`].
+    Sha512(Sha512),
 }
 
 impl Running {
@@ -107,6 +121,7 @@ impl Running {
             Algorithm::Md5 => Self::Md5(Md5::new()),
             Algorithm::Sha1 => Self::Sha1(Sha1::new()),
             Algorithm::Sha256 => Self::Sha256(Sha256::new()),
+            Algorithm::Sha512 => Self::Sha512(Sha512::new()),
         }
     }
 
@@ -116,6 +131,7 @@ impl Running {
             Self::Md5(_) => Algorithm::Md5,
             Self::Sha1(_) => Algorithm::Sha1,
             Self::Sha256(_) => Algorithm::Sha256,
+            Self::Sha512(_) => Algorithm::Sha512,
         }
     }
 
@@ -125,6 +141,7 @@ impl Running {
             Self::Md5(state) => state.update(bytes),
             Self::Sha1(state) => state.update(bytes),
             Self::Sha256(state) => state.update(bytes),
+            Self::Sha512(state) => state.update(bytes),
         }
     }
 
@@ -135,17 +152,19 @@ impl Running {
             Self::Md5(state) => state.finalize().to_vec(),
             Self::Sha1(state) => state.finalize().to_vec(),
             Self::Sha256(state) => state.finalize().to_vec(),
+            Self::Sha512(state) => state.finalize().to_vec(),
         };
         Digest { algorithm, value }
     }
 
-    /// The state as bytes: version, algorithm tag, then what the digest crate writes (88 to 104 bytes).
+    /// The state as bytes: version, algorithm tag, then what the digest crate writes (88 to 208 bytes).
     pub fn save(&self) -> Vec<u8> {
         let mut saved = vec![STATE_VERSION, self.algorithm().tag()];
         match self {
             Self::Md5(state) => saved.extend_from_slice(&state.serialize()),
             Self::Sha1(state) => saved.extend_from_slice(&state.serialize()),
             Self::Sha256(state) => saved.extend_from_slice(&state.serialize()),
+            Self::Sha512(state) => saved.extend_from_slice(&state.serialize()),
         }
         saved
     }
@@ -160,6 +179,7 @@ impl Running {
             Algorithm::Md5 => resume(state).map(Self::Md5),
             Algorithm::Sha1 => resume(state).map(Self::Sha1),
             Algorithm::Sha256 => resume(state).map(Self::Sha256),
+            Algorithm::Sha512 => resume(state).map(Self::Sha512),
         }
     }
 }
@@ -174,8 +194,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ALL: [Algorithm; 3] = [Algorithm::Md5, Algorithm::Sha1, Algorithm::Sha256];
-
     #[test]
     fn known_values() {
         let of = |algorithm| {
@@ -186,6 +204,9 @@ mod tests {
         assert_eq!(of(Algorithm::Md5), "900150983cd24fb0d6963f7d28e17f72");
         assert_eq!(of(Algorithm::Sha1), "a9993e364706816aba3e25717850c26c9cd0d89d");
         assert_eq!(of(Algorithm::Sha256), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        let long = "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
+            2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
+        assert_eq!(of(Algorithm::Sha512), long);
     }
 
     #[test]
@@ -203,7 +224,7 @@ mod tests {
         #[test]
         fn put_down_and_taken_up_anywhere(bytes in proptest::collection::vec(any::<u8>(), 0..400), cut in 0usize..400) {
             let cut = cut.min(bytes.len());
-            for algorithm in ALL {
+            for algorithm in Algorithm::ALL {
                 let mut whole = Running::new(algorithm);
                 whole.update(&bytes);
                 let mut first = Running::new(algorithm);
@@ -215,8 +236,8 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_states_never_panic(saved in proptest::collection::vec(any::<u8>(), 0..120)) {
-            for algorithm in ALL {
+        fn arbitrary_states_never_panic(saved in proptest::collection::vec(any::<u8>(), 0..220)) {
+            for algorithm in Algorithm::ALL {
                 let _ = Running::restore(algorithm, &saved);
             }
         }

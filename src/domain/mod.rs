@@ -3,8 +3,10 @@
 //! Nothing here performs I/O, awaits, or knows a protocol or a database. Time and randomness are passed in, so every
 //! rule can be tested with a table of values.
 
+pub mod content_digest;
 pub mod digest;
 pub mod keys;
+pub mod message_signature;
 pub mod names;
 pub mod operators;
 pub mod principal;

@@ -163,7 +163,7 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::principal::{Limits, Scopes};
+    use crate::domain::principal::{Limits, Nonce, Scopes};
 
     #[test]
     fn only_the_scope_of_a_known_user_makes_an_operator() {
@@ -177,6 +177,7 @@ mod tests {
             limits: Limits::default(),
             binding: None,
             token: None,
+            nonce: Nonce::NotAsked,
         };
         let operator = Operator::of(&admin).expect("an operator");
         assert_eq!((operator.name(), operator.user()), ("ann", Some(user.id)));

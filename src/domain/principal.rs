@@ -3,7 +3,7 @@
 //! A [`Principal`] is made only by an authenticator that verified the proof at hand (or by the explicit choice to admit
 //! anonymous uploads). "A user of that name exists" never makes one.
 
-use super::{UploadId, UserId, token::Token};
+use super::{Timestamp, UploadId, UserId, token::Token};
 
 /// Who is asking.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct Principal {
     pub binding: Option<Binding>,
     /// The upload token, if that was the proof.
     pub token: Option<Token>,
+    /// What makes the proof good for one create, complete or cancel alone.
+    pub nonce: Nonce,
 }
 
 /// The part of a local user that a request needs.
@@ -151,6 +153,26 @@ pub struct Binding {
     pub exclusive: bool,
 }
 
+/// What makes a proof good for one deed that begins or ends an upload, in whichever process it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nonce {
+    /// Proofs of this kind have none.
+    NotAsked,
+    /// It has none, and is good for no such deed.
+    Missing,
+    /// It has one, to be spent together with the deed.
+    Given(Spend),
+}
+
+/// Something that may be used once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spend {
+    /// What is spent.
+    pub proof: ProofHash,
+    /// Until when that is remembered.
+    pub until: Timestamp,
+}
+
 /// Whose uploads a lookup sees. Every lookup carries one, so that "not yours" and "not there" are one answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
@@ -181,6 +203,7 @@ impl Principal {
             limits: Limits::default(),
             binding: None,
             token: None,
+            nonce: Nonce::NotAsked,
         }
     }
 

@@ -27,8 +27,11 @@ pub fn verify_v1(secret: &[u8], timestamp: &str, signature: &str) -> bool {
     super::unhex(signature).is_some_and(|value| mac(secret, timestamp).verify_slice(&value).is_ok())
 }
 
-fn mac(secret: &[u8], timestamp: &str) -> Hmac<Sha256> {
-    Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length").chain_update(timestamp.as_bytes())
+/// A keyed hash under way.
+pub(super) type HmacSha256 = Hmac<Sha256>;
+
+pub(super) fn mac(secret: &[u8], message: &str) -> HmacSha256 {
+    HmacSha256::new_from_slice(secret).expect("HMAC takes a key of any length").chain_update(message.as_bytes())
 }
 
 /// Whether the text has the form of an api_key: 1 to 256 visible ASCII characters.
