@@ -14,14 +14,16 @@ mod read;
 use std::fmt;
 
 use self::found::{Found, bare, fold};
-use super::{AuthError, Method, Presented, Settings};
-use crate::domain::Timestamp;
+use super::{AuthError, Method, Presented, Scheme, Settings};
+use crate::domain::{Timestamp, message_signature::Signed};
 
 /// The one credential of a request, its form already checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
     /// See [`SignatureV1`].
     Signature(SignatureV1),
+    /// A signed request.
+    SignatureV2(Box<Signed>),
     /// See [`KeyProof`].
     ApiKey(KeyProof),
     /// See [`PasswordProof`].
@@ -35,7 +37,7 @@ impl Credential {
     pub fn is_sent_by_browsers(&self) -> bool {
         match self {
             Self::Basic(_) => true,
-            Self::Signature(_) | Self::ApiKey(_) | Self::Token(_) => false,
+            Self::Signature(_) | Self::SignatureV2(_) | Self::ApiKey(_) | Self::Token(_) => false,
         }
     }
 }
@@ -115,7 +117,14 @@ pub fn find(presented: &Presented, settings: &Settings) -> Result<Option<Credent
     let enabled = |method, name| if settings.methods.contains(&method) { Ok(()) } else { Err(not_enabled(name)) };
     let credential = match found.kind()? {
         None => return Ok(None),
-        Some(Kind::Signature) => enabled(Method::Signature, "signature").and_then(|()| found.signature())?,
+        Some(Kind::Signature | Kind::SignatureV2) if !settings.methods.contains(&Method::Signature) => {
+            return Err(not_enabled("signature"));
+        }
+        Some(Kind::Signature) if settings.signature.min_scheme > Scheme::V1 => {
+            return Err(AuthError::SchemeNotAllowed);
+        }
+        Some(Kind::Signature) => found.signature()?,
+        Some(Kind::SignatureV2) => found.signature_v2(presented, settings.signature.content_digest)?,
         Some(Kind::ApiKey) => enabled(Method::ApiKey, "api_key").and_then(|()| found.api_key())?,
         Some(Kind::Basic) => enabled(Method::Basic, "basic").and_then(|()| found.basic())?,
         // Accepted always: there is none that this service did not give.
@@ -140,6 +149,7 @@ pub(super) fn not_enabled(method: &str) -> AuthError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Signature,
+    SignatureV2,
     ApiKey,
     Basic,
     Token,

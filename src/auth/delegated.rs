@@ -22,7 +22,7 @@ use crate::{
     db::StoreError,
     domain::{
         Timestamp,
-        principal::{Principal, Reach, Scopes},
+        principal::{Nonce, Principal, Reach, Scopes},
     },
 };
 
@@ -71,11 +71,11 @@ impl Delegated {
             }
         };
         Ok(match self.desk.as_of_now(verdict).await? {
-            Verdict::Proven(proven) => Outcome::Granted(principal(&proven)),
+            Verdict::Proven(proven) => Outcome::granted(principal(&proven)),
             Verdict::CannotCheck => Outcome::Unavailable,
             Verdict::Refused(Refusal::Disabled) => Outcome::Refused(AuthError::Disabled),
             Verdict::Refused(Refusal::TooMany) => Outcome::Refused(self.guesses.too_many(from)),
-            Verdict::Refused(Refusal::Invalid | Refusal::Stale | Refusal::Replayed) => {
+            Verdict::Refused(Refusal::Invalid | Refusal::Stale | Refusal::Replayed | Refusal::SchemeNotAllowed) => {
                 Outcome::Refused(AuthError::Invalid)
             }
         })
@@ -103,5 +103,6 @@ fn principal(proven: &Proven) -> Principal {
         limits: proven.limits,
         binding: None,
         token: None,
+        nonce: Nonce::NotAsked,
     }
 }

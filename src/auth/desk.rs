@@ -10,7 +10,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Facts,
+    Facts, Scheme,
     identity::{self, Answer, Proof, Status, code},
     provisioning::Provisioning,
     verdicts::{self, Key, Proven, Refusal, Settled, Verdict, Verdicts},
@@ -106,8 +106,10 @@ impl Desk {
             host: case.request.host,
             client_ip: case.request.client_ip.map(|ip| ip.to_string()),
         };
+        let scheme = scheme(&case.proof);
         let Ok(answer) = self.client.ask(case.proof, request).await else { return Settled::cannot_check() };
         let settled = match answer.status {
+            Status::Active if !is_strong_enough(scheme, &answer) => Ok(refused(Refusal::SchemeNotAllowed, &answer)),
             Status::Active => self.active(&answer, case.good_until).await,
             Status::Denied => self.denied(&answer).await,
             Status::Unsupported => {
@@ -147,6 +149,7 @@ impl Desk {
             code::USER_DISABLED | code::KEY_DISABLED => Refusal::Disabled,
             code::TIMESTAMP_OUT_OF_WINDOW => Refusal::Stale,
             code::REPLAYED => Refusal::Replayed,
+            code::SCHEME_NOT_ALLOWED => Refusal::SchemeNotAllowed,
             _ => Refusal::Invalid,
         };
         Ok(refused(refusal, answer))
@@ -157,11 +160,24 @@ fn refused(refusal: Refusal, answer: &Answer) -> Settled {
     Settled { verdict: Verdict::Refused(refusal), life: verdicts::negative_life(answer) }
 }
 
+/// The scheme of a signature.
+fn scheme(proof: &Proof) -> Option<Scheme> {
+    let Proof::Signature { signature_base, .. } = proof else { return None };
+    Some(if signature_base.is_some() { Scheme::V2 } else { Scheme::V1 })
+}
+
+/// Whether the key may be used with this scheme.
+fn is_strong_enough(scheme: Option<Scheme>, answer: &Answer) -> bool {
+    let least = answer.key.as_ref().and_then(|key| key.min_scheme.as_deref());
+    scheme.zip(least).is_none_or(|(scheme, least)| scheme.suffices(least))
+}
+
 /// Everything in a proof that can change the verdict, its kind first, so that no two kinds are ever taken for each other.
 fn parts(proof: &Proof) -> Vec<&str> {
     match proof {
-        Proof::Signature { scheme, api_key, timestamp, signature } => {
-            vec!["signature", scheme, api_key, timestamp, signature]
+        // The base of a v2 signature holds its algorithm and its nonce.
+        Proof::Signature { scheme, api_key, timestamp, signature, algorithm: _, nonce: _, signature_base } => {
+            vec!["signature", scheme, api_key, timestamp, signature, signature_base.as_deref().unwrap_or_default()]
         }
         Proof::ApiKey { username, api_key } => vec!["api_key", username, api_key],
         Proof::Basic { username, password } => vec!["basic", username, password],
@@ -177,7 +193,15 @@ mod tests {
 
     fn proof(kind: u8, [a, b, c, d]: [String; 4]) -> Proof {
         match kind {
-            0 => Proof::Signature { scheme: a, api_key: b, timestamp: c, signature: d },
+            0 => Proof::Signature {
+                scheme: "v2".into(),
+                api_key: a,
+                timestamp: b,
+                signature: c,
+                algorithm: None,
+                nonce: None,
+                signature_base: Some(d),
+            },
             1 => Proof::ApiKey { username: a, api_key: b },
             _ => Proof::Basic { username: a, password: b },
         }

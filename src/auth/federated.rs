@@ -6,6 +6,9 @@
 //!
 //! A v1 signature covers only its timestamp, so whoever sees one can use it while its window is open. How often it may be
 //! used is the operator's choice ([`Reuse`]); the clients of the original service send one triple with every chunk.
+//!
+//! A v2 signature covers its request and is made anew for each. It is good for nothing outside its window, and its nonce
+//! is spent together with the deed that begins or ends an upload, so that a second process refuses a replay as well.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +16,7 @@ use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    AuthError, Facts, Judge, Method, Reuse, Settings, SignatureSettings,
+    AuthError, Facts, Judge, Method, Reuse, Scheme, Settings, SignatureSettings,
     credentials::{Credential, SignatureV1},
     delegated::Delegated,
     desk::Desk,
@@ -25,8 +28,9 @@ use super::{
 use crate::{
     db::{Accounts, StoreError},
     domain::{
-        Clock, UploadId, UserId, after,
-        principal::{Binding, Limits, Principal, ProofHash, Reach, Scopes, User},
+        Clock, Timestamp, UploadId, UserId, after,
+        message_signature::{ALGORITHM, Signed},
+        principal::{Binding, Limits, Nonce, Principal, ProofHash, Reach, Scopes, Spend, User},
         signing,
     },
     worker::Tasks,
@@ -34,7 +38,6 @@ use crate::{
 
 /// How much longer than its window a spent proof is remembered: for nodes whose clocks differ.
 const SPENT_SLACK: Duration = Duration::from_secs(60);
-const SCHEME: &str = "v1";
 
 /// The authenticators that `settings` ask for and that rely on the identity server; all of them share one desk.
 ///
@@ -65,10 +68,11 @@ pub(super) fn authenticators(
     Ok(delegated.into_iter().map(authenticator).collect())
 }
 
-/// Judges v1 signatures by asking the identity server.
+/// Judges signatures by asking the identity server.
 struct Federated {
     window: Duration,
     reuse: Reuse,
+    least: Scheme,
     accounts: Arc<dyn Accounts>,
     clock: Arc<dyn Clock>,
     desk: Arc<Desk>,
@@ -76,18 +80,54 @@ struct Federated {
 
 impl Federated {
     fn new(settings: &SignatureSettings, desk: Arc<Desk>, accounts: Arc<dyn Accounts>, clock: Arc<dyn Clock>) -> Self {
-        Self { window: settings.window, reuse: settings.v1_reuse, accounts, clock, desk }
+        let SignatureSettings { window, v1_reuse: reuse, min_scheme: least, .. } = *settings;
+        Self { window, reuse, least, accounts, clock, desk }
     }
 
     /// A proof inside its window: judged, then held against the rule of reuse.
     async fn inside(&self, proof: &SignatureV1, facts: &Facts) -> Result<Outcome, StoreError> {
-        let case = self.desk.case(asked(proof), after(proof.signed_at, self.window), facts);
-        let verdict = self.desk.verdict(case, Desk::ask).await;
-        match self.desk.as_of_now(verdict).await? {
+        match self.verdict(asked(proof), after(proof.signed_at, self.window), facts).await? {
             Verdict::Proven(proven) => self.reused(proof, &proven).await,
             Verdict::Refused(refusal) => Ok(Outcome::Refused(self.refused(refusal))),
             Verdict::CannotCheck => Ok(Outcome::Unavailable),
         }
+    }
+
+    /// A signed request. Its nonce is not spent here: the deed it is for may be refused yet.
+    async fn message(&self, signed: &Signed, facts: &Facts) -> Result<Outcome, StoreError> {
+        let now = self.clock.now();
+        if !signing::within(self.window, signed.created, now) || signed.expires.is_some_and(|end| end < now) {
+            return Ok(Outcome::Refused(self.refused(Refusal::Stale)));
+        }
+        let end = after(signed.created, self.window);
+        let good_until = signed.expires.map_or(end, |expires| end.min(expires));
+        Ok(match self.verdict(asked_v2(signed), good_until, facts).await? {
+            Verdict::Proven(proven) => Outcome::granted(Principal {
+                user: Some(proven.user.clone()),
+                reach: Reach::Own,
+                may_create: true,
+                scopes: Scopes::ALL,
+                limits: proven.limits,
+                binding: None,
+                token: None,
+                nonce: self.nonce(signed, now),
+            }),
+            Verdict::Refused(refusal) => Outcome::Refused(self.refused(refusal)),
+            Verdict::CannotCheck => Outcome::Unavailable,
+        })
+    }
+
+    /// Remembered for as long as any signature that carries it could be accepted, by clocks that differ too.
+    fn nonce(&self, signed: &Signed, now: Timestamp) -> Nonce {
+        let Some(nonce) = &signed.nonce else { return Nonce::Missing };
+        let proof = hashed(&[self.desk.realm(), "v2-nonce", &signed.keyid, nonce]);
+        Nonce::Given(Spend { proof, until: after(now, self.window * 2 + SPENT_SLACK) })
+    }
+
+    async fn verdict(&self, proof: Proof, good_until: Timestamp, facts: &Facts) -> Result<Verdict, StoreError> {
+        let case = self.desk.case(proof, good_until, facts);
+        let verdict = self.desk.verdict(case, Desk::ask).await;
+        self.desk.as_of_now(verdict).await
     }
 
     async fn reused(&self, proof: &SignatureV1, proven: &Proven) -> Result<Outcome, StoreError> {
@@ -108,8 +148,9 @@ impl Federated {
                 (Reach::Own, true, None)
             }
         };
-        let (user, scopes, limits) = (Some(proven.user.clone()), Scopes::ALL, proven.limits);
-        Ok(Outcome::Granted(Principal { user, reach, may_create, scopes, limits, binding, token: None }))
+        let (user, scopes, nonce) = (Some(proven.user.clone()), Scopes::ALL, Nonce::NotAsked);
+        let (limits, token) = (proven.limits, None);
+        Ok(Outcome::granted(Principal { user, reach, may_create, scopes, limits, binding, token, nonce }))
     }
 
     /// A proof outside its window reaches the uploads that it created while it was open, and nothing else: long uploads
@@ -125,7 +166,7 @@ impl Federated {
         if account.disabled {
             return Ok(Outcome::Refused(AuthError::Disabled));
         }
-        Ok(Outcome::Granted(Principal {
+        Ok(Outcome::granted(Principal {
             reach: Reach::Only(of(&bound, &account.user)),
             user: Some(account.user),
             may_create: false,
@@ -133,6 +174,7 @@ impl Federated {
             limits: Limits::default(),
             binding: None,
             token: None,
+            nonce: Nonce::NotAsked,
         }))
     }
 
@@ -142,6 +184,7 @@ impl Federated {
             Refusal::Disabled => AuthError::Disabled,
             Refusal::Stale => AuthError::Stale { server_time: self.clock.now() },
             Refusal::Replayed => AuthError::Replayed,
+            Refusal::SchemeNotAllowed => AuthError::SchemeNotAllowed,
             Refusal::TooMany => AuthError::RateLimited { retry_after: Duration::from_secs(1) },
         }
     }
@@ -150,15 +193,20 @@ impl Federated {
 #[async_trait]
 impl Authenticator for Federated {
     fn scheme(&self) -> &'static str {
-        Method::Signature.scheme()
+        match self.least {
+            Scheme::V1 => "signature-v1 signature-v2",
+            Scheme::V2 => "signature-v2",
+        }
     }
 
     async fn judge(&self, credential: &Credential, facts: &Facts) -> Outcome {
-        let Credential::Signature(proof) = credential else { return Outcome::NotMine };
-        let outcome = if signing::within(self.window, proof.signed_at, self.clock.now()) {
-            self.inside(proof, facts).await
-        } else {
-            self.outside(proof).await
+        let outcome = match credential {
+            Credential::Signature(proof) if signing::within(self.window, proof.signed_at, self.clock.now()) => {
+                self.inside(proof, facts).await
+            }
+            Credential::Signature(proof) => self.outside(proof).await,
+            Credential::SignatureV2(signed) => self.message(signed, facts).await,
+            Credential::ApiKey(_) | Credential::Basic(_) | Credential::Token(_) => return Outcome::NotMine,
         };
         outcome.unwrap_or_else(|error| unavailable(&error))
     }
@@ -167,7 +215,21 @@ impl Authenticator for Federated {
 /// The proof as it is asked about.
 fn asked(proof: &SignatureV1) -> Proof {
     let SignatureV1 { api_key, timestamp, signature, signed_at: _ } = proof.clone();
-    Proof::Signature { scheme: SCHEME.into(), api_key, timestamp, signature }
+    let scheme = Scheme::V1.name().into();
+    Proof::Signature { scheme, api_key, timestamp, signature, algorithm: None, nonce: None, signature_base: None }
+}
+
+/// The identity server verifies the base that was rebuilt here, never one that the client claims.
+fn asked_v2(signed: &Signed) -> Proof {
+    Proof::Signature {
+        scheme: Scheme::V2.name().into(),
+        api_key: signed.keyid.clone(),
+        timestamp: signed.created.as_second().to_string(),
+        signature: signed.value_text(),
+        algorithm: Some(ALGORITHM.into()),
+        nonce: signed.nonce.clone(),
+        signature_base: Some(signed.base.clone()),
+    }
 }
 
 /// The bound uploads that are this user's.
@@ -187,8 +249,12 @@ pub fn proof_hash(realm: &str, proof: &SignatureV1) -> ProofHash {
     } else {
         sent.trim_end_matches('=').replace('-', "+").replace('_', "/")
     };
+    hashed(&[realm, Scheme::V1.name(), &proof.api_key, &proof.timestamp, &signature])
+}
+
+fn hashed(parts: &[&str]) -> ProofHash {
     let mut hash = Sha256::new();
-    length_prefixed(&[realm, SCHEME, &proof.api_key, &proof.timestamp, &signature], |bytes| hash.update(bytes));
+    length_prefixed(parts, |bytes| hash.update(bytes));
     ProofHash(hash.finalize().into())
 }
 

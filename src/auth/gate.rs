@@ -22,11 +22,17 @@ pub enum Outcome {
     /// This kind of credential belongs to another authenticator.
     NotMine,
     /// The proof is right.
-    Granted(Principal),
+    Granted(Box<Principal>),
     /// The proof does not admit; asking again changes nothing for now.
     Refused(AuthError),
     /// The proof could not be checked. Says nothing about it.
     Unavailable,
+}
+
+impl Outcome {
+    pub(super) fn granted(principal: Principal) -> Self {
+        Self::Granted(Box::new(principal))
+    }
 }
 
 /// Judges one kind of credential.
@@ -140,7 +146,7 @@ impl Gate {
         }
         match outcome {
             Outcome::NotMine => Err(credentials::not_enabled("this kind of credential")),
-            Outcome::Granted(principal) => Ok(principal),
+            Outcome::Granted(principal) => Ok(*principal),
             Outcome::Refused(error) => Err(error),
             Outcome::Unavailable => Err(AuthError::Unavailable { retry_after: retry_after() }),
         }

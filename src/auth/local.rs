@@ -21,7 +21,7 @@ use crate::{
     domain::{
         Clock, before,
         keys::ApiKey,
-        principal::{Limits, Principal, Reach, Scope, Scopes, User},
+        principal::{Limits, Nonce, Principal, Reach, Scope, Scopes, User},
     },
     worker::Tasks,
 };
@@ -95,7 +95,7 @@ impl Authenticator for ApiKeys {
     async fn judge(&self, credential: &Credential, request: &Facts) -> Outcome {
         let Credential::ApiKey(proof) = credential else { return Outcome::NotMine };
         match self.admit(proof).await {
-            Ok(Ok(principal)) => Outcome::Granted(principal),
+            Ok(Ok(principal)) => Outcome::granted(principal),
             Ok(Err(AuthError::Invalid)) => {
                 Outcome::Refused(self.guesses.refuse(request.client_ip, &proof.username).await)
             }
@@ -154,7 +154,7 @@ impl Passwords {
         };
         Ok(match (verdict, account) {
             (Verdict::Proven(_), Some(account)) if account.disabled => Outcome::Refused(AuthError::Disabled),
-            (Verdict::Proven(_), Some(account)) => Outcome::Granted(principal(account.user, scopes)),
+            (Verdict::Proven(_), Some(account)) => Outcome::granted(principal(account.user, scopes)),
             (Verdict::CannotCheck, _) => Outcome::Unavailable,
             (Verdict::Refused(Refusal::TooMany), _) => Outcome::Refused(self.guesses.too_many(from)),
             (Verdict::Proven(_) | Verdict::Refused(_), _) => Outcome::Refused(AuthError::Invalid),
@@ -187,6 +187,7 @@ impl Authenticator for Passwords {
 }
 
 fn principal(user: User, scopes: Scopes) -> Principal {
-    let (may_create, limits) = (scopes.contain(Scope::Create), Limits::default());
-    Principal { user: Some(user), reach: Reach::Own, may_create, scopes, limits, binding: None, token: None }
+    let may_create = scopes.contain(Scope::Create);
+    let (reach, limits, nonce) = (Reach::Own, Limits::default(), Nonce::NotAsked);
+    Principal { user: Some(user), reach, may_create, scopes, limits, binding: None, token: None, nonce }
 }

@@ -42,6 +42,10 @@ pub struct Presented {
     pub form: Vec<(String, String)>,
     /// What the identity server may want to know about the request.
     pub request: Facts,
+    /// How clients reach the service: `http` or `https`.
+    pub scheme: String,
+    /// The query as sent, without its question mark.
+    pub raw_query: Option<String>,
     /// Whether a browser sends it for a page of another origin that was not granted its user's credentials.
     pub cross_site: bool,
 }
@@ -97,6 +101,9 @@ pub enum AuthError {
     /// The proof was used where it may not be used again.
     #[error("the signature was already used")]
     Replayed,
+    /// The signature is of a scheme weaker than the service or the key accepts.
+    #[error("the signature is of a scheme that is not accepted")]
+    SchemeNotAllowed,
     /// The proof is right, but the user or key is disabled.
     #[error("the account is disabled")]
     Disabled,
@@ -256,12 +263,56 @@ pub struct SignatureSettings {
     pub window: Duration,
     /// What a signature may be used for more than once.
     pub v1_reuse: Reuse,
+    /// The weakest scheme that is accepted. The identity server may ask for a stronger one, key by key.
+    pub min_scheme: Scheme,
+    /// Whether a body under a v2 signature must come with its digest.
+    pub content_digest: ContentDigest,
 }
 
 impl Default for SignatureSettings {
     fn default() -> Self {
-        Self { window: Duration::from_secs(300), v1_reuse: Reuse::Window }
+        Self {
+            window: Duration::from_secs(300),
+            v1_reuse: Reuse::Window,
+            min_scheme: Scheme::V1,
+            content_digest: ContentDigest::Optional,
+        }
     }
+}
+
+/// A signature scheme; the later ones are the stronger ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheme {
+    /// A signed timestamp ([`crate::domain::signing`]).
+    V1,
+    /// A signed request ([`crate::domain::message_signature`]).
+    V2,
+}
+
+impl Scheme {
+    /// Its public name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+
+    /// Whether it does where `least` is asked for. What nobody knows is stronger than all that is known.
+    fn suffices(self, least: &str) -> bool {
+        [Self::V1, Self::V2].into_iter().any(|known| known.name() == least && known <= self)
+    }
+}
+
+/// Whether a body must come with its digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContentDigest {
+    /// It may. One that is there is always checked.
+    Optional,
+    /// It must, and the signature must cover it.
+    Required,
 }
 
 /// How often one v1 signature may be used.

@@ -15,7 +15,7 @@ use crate::{
     db::{Accounts, StoreError},
     domain::{
         Clock,
-        principal::{Limits, Owner, Principal, Reach, User},
+        principal::{Limits, Nonce, Owner, Principal, Reach, User},
         token::{Sealed, Token},
         upload::Upload,
     },
@@ -69,7 +69,7 @@ impl Tokens {
     /// Judges a token.
     pub(super) async fn judge(&self, proof: &TokenProof) -> Outcome {
         match self.admit(proof).await {
-            Ok(Ok(principal)) => Outcome::Granted(principal),
+            Ok(Ok(principal)) => Outcome::granted(principal),
             Ok(Err(error)) => Outcome::Refused(error),
             Err(error) => {
                 tracing::error!(%error, "an upload token cannot be checked without the database");
@@ -116,5 +116,6 @@ fn principal(user: Option<User>, token: Token) -> Principal {
         limits: Limits::default(),
         binding: None,
         token: Some(token),
+        nonce: Nonce::NotAsked,
     }
 }

@@ -80,6 +80,8 @@ pub enum Refusal {
     Stale,
     /// The identity server has seen the proof before.
     Replayed,
+    /// The key asks for a stronger signature scheme.
+    SchemeNotAllowed,
     /// Too many wrong ones came before it; it was not judged.
     TooMany,
 }
@@ -292,7 +294,7 @@ mod tests {
             request_id: "q".into(),
             status: Status::Active,
             user: None,
-            key: expires_at.map(|at| SigningKey { id: None, expires_at: Some(at) }),
+            key: expires_at.map(|at| SigningKey { expires_at: Some(at), ..SigningKey::default() }),
             limits: None,
             cache: Some(Said { ttl_seconds, scope: scope.map(str::to_owned), vary: Vec::new() }),
             code: None,

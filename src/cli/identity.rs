@@ -29,7 +29,7 @@ use crate::{
         identity::{self, Answer, Cache, MAX_MESSAGE_BYTES, Proof, Question, Status, VERSION, code},
         passwords::{DUMMY, Hasher},
     },
-    domain::{Clock, SystemClock, signing},
+    domain::{Clock, SystemClock, message_signature, signing},
 };
 use directory::{Key, User, Users};
 
@@ -152,8 +152,14 @@ impl Server {
         }
         let users = self.users.current().await;
         let found = match &question.credential {
-            Proof::Signature { scheme, api_key, timestamp, signature } if scheme == "v1" => {
-                self.signed(&users, api_key, timestamp, signature)
+            Proof::Signature { scheme, api_key, timestamp, signature, .. } if scheme == "v1" => {
+                self.signed(&users, api_key, timestamp, "v1", |secret| signing::verify_v1(secret, timestamp, signature))
+            }
+            Proof::Signature { scheme, api_key, timestamp, signature, signature_base: Some(base), .. }
+                if scheme == "v2" =>
+            {
+                let right = |secret: &[u8]| message_signature::verify_text(secret, base, signature);
+                self.signed(&users, api_key, timestamp, "v2", right)
             }
             Proof::ApiKey { username, api_key } => shown(&users, username, api_key),
             Proof::Basic { username, password } => self.typed(&users, username, password).await,
@@ -171,17 +177,20 @@ impl Server {
         users: &'a Users,
         api_key: &str,
         timestamp: &str,
-        signature: &str,
+        scheme: &str,
+        verify: impl Fn(&[u8]) -> bool,
     ) -> Result<&'a User, Denial<'a>> {
         let entry = users.key(api_key).and_then(|(user, key)| Some((user, key, key.secret.as_ref()?)));
         let secret = entry.map_or(NOBODYS_SECRET, |(.., secret)| secret.expose_secret().as_bytes());
-        let right = signing::verify_v1(secret, timestamp, signature);
+        let right = verify(secret);
         let Some((user, key, _)) = entry else { return Err(Denial::of(code::UNKNOWN_KEY)) };
         let signed_at = signing::parse_timestamp(timestamp);
         if !right {
             Err(Denial::of(code::INVALID_SIGNATURE))
         } else if !signed_at.is_some_and(|at| signing::within(WINDOW, at, self.clock.now())) {
             Err(Denial::of(code::TIMESTAMP_OUT_OF_WINDOW))
+        } else if key.min_scheme.as_deref() == Some("v2") && scheme != "v2" {
+            Err(Denial { code: code::SCHEME_NOT_ALLOWED, user: Some(&user.profile.id) })
         } else {
             enabled(user, Some(key))
         }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::domain::{
     Timestamp, UploadId, UserId, hex,
-    principal::{ProofHash, User},
+    principal::{ProofHash, Spend, User},
 };
 
 const TABLE: &str = "users";
@@ -109,8 +109,7 @@ impl<DB: Dialect> Accounts for Store<DB> {
     }
 
     async fn spend(&self, proof: ProofHash, until: Timestamp) -> Result<bool, StoreError> {
-        let query = sqlx::query(SPEND).bind(hex(&proof.0)).bind(until.as_microsecond());
-        Ok(self.change(query).await? == 1)
+        Ok(self.change(spend(Spend { proof, until })).await? == 1)
     }
 
     async fn forget_spent(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
@@ -121,6 +120,11 @@ impl<DB: Dialect> Accounts for Store<DB> {
         // A write that is committed: an open database on a full or read-only disk still answers questions.
         self.change(sqlx::query(BEAT)).await.map(drop)
     }
+}
+
+/// Changes one row, or none if it was spent before.
+pub(super) fn spend<DB: Dialect>(spend: Spend) -> Statement<'static, DB> {
+    sqlx::query(SPEND).bind(hex(&spend.proof.0)).bind(spend.until.as_microsecond())
 }
 
 impl<DB: Dialect> Store<DB> {

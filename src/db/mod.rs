@@ -20,7 +20,7 @@ use crate::domain::{
     Durability, Timestamp, UploadId, UserId,
     digest::Digest,
     keys::{KeyHash, KeyId},
-    principal::{Binding, Owner, ProofHash, Scopes, User},
+    principal::{Binding, Owner, ProofHash, Scopes, Spend, User},
     ring::TokenKey,
     upload::{KeptDigest, State, Upload},
 };
@@ -91,6 +91,9 @@ pub async fn connect(settings: &Settings, durability: Durability) -> Result<Stor
 }
 
 /// Facts about uploads.
+///
+/// Deeds that take a [`Spend`] do it and spend it, or neither; they fail with [`StoreError::Conflict`] if it was spent
+/// before.
 #[async_trait]
 pub trait Uploads: Send + Sync + 'static {
     /// Records a new upload and, with it, that `binding`'s proof created it.
@@ -98,7 +101,7 @@ pub trait Uploads: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Conflict`] if the binding is exclusive and its proof is already bound, if it is shared and its
     /// proof is bound exclusively, or if the id is taken.
-    async fn insert(&self, upload: &Upload, binding: Option<Binding>) -> Result<(), StoreError>;
+    async fn insert(&self, upload: &Upload, binding: Option<Binding>, spend: Option<Spend>) -> Result<(), StoreError>;
 
     /// The upload of that id, if `owner` owns it.
     async fn find(&self, id: UploadId, owner: Owner) -> Result<Option<Upload>, StoreError>;
@@ -131,12 +134,23 @@ pub trait Uploads: Send + Sync + 'static {
         offset: u64,
         sum: Option<&Digest>,
         now: Timestamp,
+        spend: Option<Spend>,
     ) -> Result<bool, StoreError>;
 
     /// Ends an upload in `state` ([`State::Cancelled`] or [`State::Expired`]) if it is in one of `from`; a receiving one
     /// expires only if its time ran out at `now`, for it may have been extended since it was looked at. Its `ended`
     /// becomes `now`, its placement stays until [`Uploads::content_gone`]. `false`: it is not, and nothing changed.
-    async fn end(&self, id: UploadId, from: &[State], state: State, now: Timestamp) -> Result<bool, StoreError>;
+    async fn end(
+        &self,
+        id: UploadId,
+        from: &[State],
+        state: State,
+        now: Timestamp,
+        spend: Option<Spend>,
+    ) -> Result<bool, StoreError>;
+
+    /// Spends what may be used once on a deed that had already been done. `false`: it was spent before.
+    async fn spend(&self, spend: Spend) -> Result<bool, StoreError>;
 
     /// Records that the bytes of a cancelled or expired upload are gone: placement and digest are cleared.
     async fn content_gone(&self, id: UploadId) -> Result<(), StoreError>;

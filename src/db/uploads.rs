@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use sqlx::Transaction;
 
 use super::{
-    Advance, Page, StoreError, Uploads,
+    Advance, Page, StoreError, Uploads, accounts,
     dialect::Dialect,
     store::{Fields, Statement, Store, corrupt},
 };
@@ -15,7 +15,7 @@ use crate::domain::{
     Timestamp, UploadId,
     digest::{Algorithm, Digest},
     hex,
-    principal::{Binding, Owner},
+    principal::{Binding, Owner, Spend},
     upload::{KeptDigest, Placement, State, Upload},
 };
 
@@ -97,13 +97,16 @@ const FORGET: &str = "
 
 #[async_trait]
 impl<DB: Dialect> Uploads for Store<DB> {
-    async fn insert(&self, upload: &Upload, binding: Option<Binding>) -> Result<(), StoreError> {
-        let Some(binding) = binding else {
+    async fn insert(&self, upload: &Upload, binding: Option<Binding>, spend: Option<Spend>) -> Result<(), StoreError> {
+        if binding.is_none() && spend.is_none() {
             return self.change(insert(upload)?).await.map(drop);
-        };
+        }
         let mut tx = self.begin().await?;
+        spend_within(&mut tx, spend).await?;
         insert(upload)?.execute(&mut *tx).await?;
-        bind(&mut tx, upload, binding).await?;
+        if let Some(binding) = binding {
+            bind(&mut tx, upload, binding).await?;
+        }
         Ok(tx.commit().await?)
     }
 
@@ -170,6 +173,7 @@ impl<DB: Dialect> Uploads for Store<DB> {
         offset: u64,
         sum: Option<&Digest>,
         now: Timestamp,
+        spend: Option<Spend>,
     ) -> Result<bool, StoreError> {
         let query = sqlx::query(COMPLETE)
             .bind(id.to_string())
@@ -177,10 +181,17 @@ impl<DB: Dialect> Uploads for Store<DB> {
             .bind(sum.map(|sum| sum.algorithm.name().to_owned()))
             .bind(sum.map(Digest::to_hex))
             .bind(now.as_microsecond());
-        Ok(self.change(query).await? == 1)
+        self.change_once(query, spend).await
     }
 
-    async fn end(&self, id: UploadId, from: &[State], state: State, now: Timestamp) -> Result<bool, StoreError> {
+    async fn end(
+        &self,
+        id: UploadId,
+        from: &[State],
+        state: State,
+        now: Timestamp,
+        spend: Option<Spend>,
+    ) -> Result<bool, StoreError> {
         debug_assert!(matches!(state, State::Cancelled | State::Expired), "{state:?} is not an end");
         let query = sqlx::query(END)
             .bind(id.to_string())
@@ -190,7 +201,11 @@ impl<DB: Dialect> Uploads for Store<DB> {
             .bind(from.contains(&State::Complete))
             .bind(from.contains(&State::Cancelled))
             .bind(from.contains(&State::Expired));
-        Ok(self.change(query).await? == 1)
+        self.change_once(query, spend).await
+    }
+
+    async fn spend(&self, spend: Spend) -> Result<bool, StoreError> {
+        Ok(self.change(accounts::spend(spend)).await? == 1)
     }
 
     async fn content_gone(&self, id: UploadId) -> Result<(), StoreError> {
@@ -220,6 +235,20 @@ impl<DB: Dialect> Uploads for Store<DB> {
 }
 
 impl<DB: Dialect> Store<DB> {
+    /// Changes one row and spends, or does neither.
+    async fn change_once(&self, query: Statement<'_, DB>, spend: Option<Spend>) -> Result<bool, StoreError> {
+        if spend.is_none() {
+            return Ok(self.change(query).await? == 1);
+        }
+        let mut tx = self.begin().await?;
+        spend_within(&mut tx, spend).await?;
+        if DB::changed(&query.execute(&mut *tx).await?) != 1 {
+            return Ok(false);
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
     async fn uploads(&self, query: Statement<'_, DB>) -> Result<Vec<Upload>, StoreError> {
         query.fetch_all(&self.read).await?.iter().map(upload::<DB>).collect()
     }
@@ -246,6 +275,14 @@ fn insert<DB: Dialect>(upload: &Upload) -> Result<Statement<'static, DB>, StoreE
         .bind(upload.ended.map(Timestamp::as_microsecond))
         .bind(count("tail_start", upload.tail_start)?)
         .bind(upload.max_bytes.map(|limit| count("max_bytes", limit)).transpose()?))
+}
+
+async fn spend_within<DB: Dialect>(tx: &mut Transaction<'static, DB>, spend: Option<Spend>) -> Result<(), StoreError> {
+    let Some(spend) = spend else { return Ok(()) };
+    match DB::changed(&accounts::spend(spend).execute(&mut **tx).await?) {
+        1 => Ok(()),
+        _ => Err(StoreError::Conflict),
+    }
 }
 
 /// Binds the new upload to its proof. Exclusive and shared bindings of one proof never stand side by side.

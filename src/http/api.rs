@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     AppState,
     headers::{
-        digests::{self, REPR_DIGEST},
+        REPR_DIGEST,
         disposition::attachment,
         ranges::{Wanted, wanted},
         validators::{if_range_holds, none_match_names},
@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     domain::{
-        UploadId,
+        UploadId, content_digest,
         principal::Principal,
         upload::{State as UploadState, Upload},
     },
@@ -184,7 +184,7 @@ fn describe(headers: &mut HeaderMap, upload: &Upload, etag: &str) {
     put(headers, header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox");
     headers.insert(header::CONTENT_DISPOSITION, attachment(&upload.filename));
     if let Some(sum) = &upload.sum {
-        put(headers, REPR_DIGEST, &digests::print(sum));
+        put(headers, REPR_DIGEST, &content_digest::written(sum));
     }
 }
 

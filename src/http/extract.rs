@@ -18,6 +18,8 @@ pub fn presented(parts: &Parts, form: Vec<(String, String)>) -> Presented {
         query: urlencoded(parts.uri.query().unwrap_or_default().as_bytes()),
         form,
         request: facts(parts),
+        scheme: "http".to_owned(),
+        raw_query: parts.uri.query().map(str::to_owned),
         cross_site: false,
     }
 }

@@ -8,7 +8,8 @@
 //! 4. **span**: under the id; sees the final status, so it is around whatever makes one;
 //! 5. **panic → 500**: inside the span, so that the panic is logged in it and the connection lives on;
 //! 6. **sound head**: its size and its one authority, before any door parses a header;
-//! 7. **guarded body**: last, for it replaces the body that the doors read; everything above answers without reading.
+//! 7. **guarded body**: it replaces the body that the doors read; everything above answers without reading;
+//! 8. **digested body**: last, so that what is hashed is what a door reads.
 //!
 //! No limit on time or length of a request: uploads are
 //! long; their pace is the guard's business, their length the core's.
@@ -33,6 +34,7 @@ use crate::{
         Settings,
         body::{Guard, guard},
         cors::{Cors, cors},
+        digested::digested,
         problem::{Code, Problem, with_request_id},
     },
     worker::Tasks,
@@ -62,6 +64,7 @@ pub fn wrap(router: Router, settings: &Settings, origins: Cors, tasks: &Tasks) -
     router
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed, "see the Allow header"))
+        .layer(from_fn(digested))
         .layer(from_fn_with_state(Guard::new(settings, tasks), guard))
         .layer(from_fn_with_state(max_head, sound_head))
         .layer(CatchPanicLayer::custom(panicked))

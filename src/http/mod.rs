@@ -11,6 +11,7 @@ mod catalogue;
 pub mod console;
 pub mod cors;
 mod cross_site;
+pub mod digested;
 pub mod extract;
 pub mod form;
 pub mod headers;
@@ -54,8 +55,6 @@ pub struct AppState {
     cors: cors::Cors,
     /// Value of `WWW-Authenticate`.
     challenge: HeaderValue,
-    /// The authority under which clients reach the service, if it is set.
-    authority: Option<Arc<str>>,
     /// Scheme and authority under which clients reach the service, if they are set.
     public_url: Option<Arc<str>>,
 }
@@ -71,11 +70,9 @@ impl AppState {
         cors: cors::Cors,
     ) -> Self {
         let challenge = HeaderValue::try_from(gate.challenge()).unwrap_or(HeaderValue::from_static(problem::CHALLENGE));
-        let authority = settings.public_url.as_deref().and_then(|url| url.split_once("://"));
-        let authority = authority.map(|(_, authority)| authority.into());
         let public_url = settings.public_url.as_deref().map(Arc::from);
         let (gate, multipart, raw) = (Arc::new(gate), Arc::new(multipart), Arc::new(raw));
-        Self { gate, uploads, multipart, raw, cors, challenge, authority, public_url }
+        Self { gate, uploads, multipart, raw, cors, challenge, public_url }
     }
 
     /// Scheme and authority for absolute URLs in answers: what is set, else what the request asked for, over plain http.
@@ -100,8 +97,9 @@ impl AppState {
     fn presented(&self, parts: &Parts, form: Vec<(String, String)>) -> Presented {
         let mut presented = extract::presented(parts, form);
         presented.cross_site = self.is_cross_site(parts);
-        if let Some(authority) = &self.authority {
-            presented.request.host = Some(authority.to_string());
+        if let Some((scheme, authority)) = self.public_url.as_deref().and_then(|url| url.split_once("://")) {
+            presented.scheme = scheme.to_owned();
+            presented.request.host = Some(authority.to_owned());
         }
         presented
     }

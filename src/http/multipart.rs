@@ -123,7 +123,7 @@ impl From<FormError> for Wire {
     fn from(error: FormError) -> Self {
         match error {
             FormError::NotAForm => Self::Bad("No chunk file was submitted".into()),
-            FormError::Body(error) => Self::Upload(UploadError::Body(error)),
+            FormError::Body(error) => Self::Upload(error.into()),
         }
     }
 }
@@ -332,9 +332,11 @@ fn auth_wire(error: &AuthError) -> Answer {
     let (status, detail) = match error {
         AuthError::Missing => (StatusCode::FORBIDDEN, "Authentication credentials were not provided".to_owned()),
         AuthError::Ambiguous(_) | AuthError::Malformed(_) => (StatusCode::BAD_REQUEST, error.to_string()),
-        AuthError::Stale { .. } | AuthError::Invalid | AuthError::TokenExpired | AuthError::Replayed => {
-            (StatusCode::UNAUTHORIZED, error.to_string())
-        }
+        AuthError::Stale { .. }
+        | AuthError::Invalid
+        | AuthError::TokenExpired
+        | AuthError::Replayed
+        | AuthError::SchemeNotAllowed => (StatusCode::UNAUTHORIZED, error.to_string()),
         AuthError::Disabled | AuthError::CrossSite => (StatusCode::FORBIDDEN, error.to_string()),
         AuthError::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, error.to_string()),
         AuthError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
@@ -347,13 +349,17 @@ fn upload_wire(error: &UploadError) -> Answer {
         UploadError::Refused(refusal) => return refusal_wire(refusal),
         UploadError::OutOfScope { .. } => return (StatusCode::FORBIDDEN, error.to_string(), None),
         UploadError::NotFound => (StatusCode::NOT_FOUND, "Not found"),
-        UploadError::Replayed => (StatusCode::UNAUTHORIZED, "The signature has already begun the one upload it may"),
+        UploadError::Replayed => (StatusCode::UNAUTHORIZED, "The signature was already used"),
+        UploadError::NonceRequired => return (StatusCode::BAD_REQUEST, error.to_string(), None),
         UploadError::Forbidden => {
             (StatusCode::UNAUTHORIZED, "The timestamp is outside the accepted window for beginning an upload")
         }
         UploadError::Body(BodyError::TooSlow) => (StatusCode::REQUEST_TIMEOUT, "The request was sent too slowly"),
         UploadError::Body(BodyError::Disconnected) => (StatusCode::BAD_REQUEST, "The request was cut short"),
         UploadError::Body(BodyError::Malformed(detail)) => (StatusCode::BAD_REQUEST, detail.as_str()),
+        UploadError::Body(error @ BodyError::WrongDigest { algorithm: _ }) => {
+            return (StatusCode::BAD_REQUEST, error.to_string(), None);
+        }
         UploadError::Full => (StatusCode::INSUFFICIENT_STORAGE, "No space left to store the chunk"),
         UploadError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "Another request works on this upload"),
         UploadError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "Temporarily unavailable"),

@@ -86,6 +86,8 @@ catalogue! {
     InvalidCredentials "invalid_credentials" UNAUTHORIZED false "The credentials are not valid";
     TokenExpired "token_expired" UNAUTHORIZED false "The upload token is no longer good";
     Replayed "replayed" UNAUTHORIZED false "The signature was already used";
+    SchemeNotAllowed "scheme_not_allowed" UNAUTHORIZED false "The signature is of a scheme that is not accepted";
+    NonceRequired "nonce_required" BAD_REQUEST false "The signature has no nonce";
     AccountDisabled "account_disabled" FORBIDDEN false "The account is disabled";
     CrossSiteRequest "cross_site_request" FORBIDDEN false "A page of another origin may not act with a browser's password";
     AuthUnavailable "auth_unavailable" SERVICE_UNAVAILABLE true "The credentials cannot be checked at the moment";
@@ -252,6 +254,7 @@ impl From<&AuthError> for Problem {
             AuthError::Invalid => Code::InvalidCredentials,
             AuthError::TokenExpired => Code::TokenExpired,
             AuthError::Replayed => Code::Replayed,
+            AuthError::SchemeNotAllowed => Code::SchemeNotAllowed,
             AuthError::Disabled => Code::AccountDisabled,
             AuthError::CrossSite => Code::CrossSiteRequest,
             AuthError::RateLimited { .. } => Code::RateLimited,
@@ -300,6 +303,7 @@ impl From<BodyError> for Problem {
             BodyError::Disconnected => Code::Disconnected,
             BodyError::TooSlow => Code::TooSlow,
             BodyError::Malformed(_) => Code::MalformedBody,
+            BodyError::WrongDigest { algorithm: _ } => Code::WrongDigest,
         };
         Self::new(code, error.to_string())
     }
@@ -320,6 +324,7 @@ impl From<UploadError> for Problem {
             UploadError::NotFound => Self::not_found(),
             UploadError::Refused(refusal) => refusal.into(),
             UploadError::Replayed => Self::plain(Code::Replayed),
+            UploadError::NonceRequired => Self::new(Code::NonceRequired, error.to_string()),
             UploadError::OutOfScope { .. } => Self::new(Code::ScopeDenied, error.to_string()),
             UploadError::Forbidden => Self::plain(Code::Forbidden),
             UploadError::Body(error) => error.into(),

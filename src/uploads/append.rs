@@ -7,7 +7,7 @@ use super::{
     lock::Guard,
     placement_of,
     pump::{Drain, Pump, Received, Then, rehash},
-    within,
+    to_spend, within,
 };
 use crate::{
     db::{Advance, StoreError},
@@ -15,7 +15,7 @@ use crate::{
         UploadId, after,
         digest::Running,
         names,
-        principal::{Binding, Principal, Scope},
+        principal::{Binding, Principal, Scope, Spend},
         upload::{self, Claim, KeptDigest, Plan, Refusal, State, Upload},
     },
 };
@@ -23,6 +23,7 @@ use crate::{
 /// What the first chunk's commit records besides the upload.
 struct Birth {
     binding: Option<Binding>,
+    spend: Option<Spend>,
     /// Whether a commit was tried and nobody knows how it ended.
     unsure: bool,
 }
@@ -31,7 +32,8 @@ impl Uploads {
     /// Makes an upload without bytes.
     ///
     /// # Errors
-    /// A [`Refusal`] of the size, [`UploadError::Forbidden`], [`UploadError::Replayed`], or a store's failure.
+    /// A [`Refusal`] of the size, [`UploadError::Forbidden`], [`UploadError::NonceRequired`], [`UploadError::Replayed`], or a
+    /// store's failure.
     pub async fn create(&self, by: &Principal, new: New, size: Option<u64>) -> Result<Upload, UploadError> {
         let claim = Claim { at: upload::At::Exactly(0), length: Some(0), size, last: false };
         let body = Box::pin(futures_util::stream::empty());
@@ -69,10 +71,11 @@ impl Uploads {
         if !by.may_create {
             return Err(UploadError::Forbidden);
         }
+        let spend = to_spend(by)?;
         let plan = upload::may_begin(claim, self.max_bytes(by))?;
         let upload = self.unborn(by, new);
         let guard = self.parts.locks.try_acquire(upload.id).ok_or(UploadError::Busy)?;
-        Ok((guard, upload, plan, Some(Birth { binding: by.binding, unsure: false })))
+        Ok((guard, upload, plan, Some(Birth { binding: by.binding, spend, unsure: false })))
     }
 
     /// An upload that is not recorded yet.
@@ -210,7 +213,7 @@ impl Uploads {
         upload.offset = received.bytes;
         upload.size = size;
         upload.digest = received.digest.as_ref().map(keep_digest);
-        match self.parts.db.insert(upload, birth.binding).await {
+        match self.parts.db.insert(upload, birth.binding, birth.spend).await {
             Err(StoreError::Conflict) => Err(UploadError::Replayed),
             Err(error) => {
                 birth.unsure = !matches!(error, StoreError::Full);

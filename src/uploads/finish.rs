@@ -1,10 +1,10 @@
 //! Finish and cancel: how an upload ends.
 
-use super::{Contention, UploadError, Uploads, placement_of, within};
+use super::{Contention, UploadError, Uploads, placement_of, spent, to_spend, within};
 use crate::domain::{
     UploadId,
     digest::{Digest, Running},
-    principal::{Principal, Scope},
+    principal::{Principal, Scope, Spend},
     upload::{Finish, Refusal, State, Upload},
 };
 
@@ -16,19 +16,25 @@ impl Uploads {
     /// A [`Refusal`], [`UploadError::Busy`], or a store's failure. The upload stays as it was.
     pub async fn finish(&self, by: &Principal, id: UploadId, expected: Option<Digest>) -> Result<Upload, UploadError> {
         within(by, Scope::Write)?;
+        let spend = to_spend(by)?;
         self.find(by, id).await?.may_finish(expected.as_ref(), self.now())?;
         let guard = self.parts.locks.acquire(id, Contention::Wait).await.ok_or(UploadError::Busy)?;
         let upload = self.find(by, id).await?;
         let core = self.clone();
         self.detached(async move {
-            let finished = core.seal(upload, expected).await;
+            let finished = core.seal(upload, expected, spend).await;
             drop(guard);
             finished
         })
         .await
     }
 
-    async fn seal(&self, mut upload: Upload, expected: Option<Digest>) -> Result<Upload, UploadError> {
+    async fn seal(
+        &self,
+        mut upload: Upload,
+        expected: Option<Digest>,
+        spend: Option<Spend>,
+    ) -> Result<Upload, UploadError> {
         let now = self.now();
         let finish = upload.may_finish(expected.as_ref(), now)?;
         let sum = match finish {
@@ -41,10 +47,13 @@ impl Uploads {
             return Err(Refusal::WrongDigest { algorithm: sum.algorithm }.into());
         }
         if finish == Finish::Already {
-            return Ok(upload);
+            return match spend {
+                Some(spend) if !self.parts.db.spend(spend).await? => Err(UploadError::Replayed),
+                _ => Ok(upload),
+            };
         }
         self.parts.content.finish(placement_of(&upload)?, upload.offset).await?;
-        if !self.parts.db.complete(upload.id, upload.offset, sum.as_ref(), now).await? {
+        if !self.parts.db.complete(upload.id, upload.offset, sum.as_ref(), now, spend).await.map_err(spent)? {
             return Err(self.lost_race(&upload).await?);
         }
         (upload.state, upload.sum, upload.digest) = (State::Complete, sum, None);
@@ -58,13 +67,14 @@ impl Uploads {
     /// A [`Refusal`], [`UploadError::Busy`], or a store's failure.
     pub async fn cancel(&self, by: &Principal, id: UploadId) -> Result<(), UploadError> {
         within(by, Scope::Delete)?;
+        let spend = to_spend(by)?;
         self.find(by, id).await?.may_cancel(self.now())?;
         let guard = self.parts.locks.acquire(id, Contention::TakeOver).await.ok_or(UploadError::Busy)?;
         let upload = self.find(by, id).await?;
         upload.may_cancel(self.now())?;
         let core = self.clone();
         self.detached(async move {
-            let ended = core.end(&upload, State::Cancelled).await;
+            let ended = core.end(&upload, State::Cancelled, spend).await;
             drop(guard);
             ended
         })
@@ -74,8 +84,8 @@ impl Uploads {
 
     /// Ends an upload whose lock is held: the row first, so that no chunk can follow; then the bytes; then the fact
     /// that they are gone. A crash in between is picked up by the reaper. `false`: the row had moved on.
-    pub(super) async fn end(&self, upload: &Upload, state: State) -> Result<bool, UploadError> {
-        if !self.parts.db.end(upload.id, &[upload.state], state, self.now()).await? {
+    pub(super) async fn end(&self, upload: &Upload, state: State, spend: Option<Spend>) -> Result<bool, UploadError> {
+        if !self.parts.db.end(upload.id, &[upload.state], state, self.now(), spend).await.map_err(spent)? {
             return Ok(false);
         }
         self.collect(upload).await?;

@@ -30,7 +30,7 @@ use crate::{
     domain::{
         Clock, Timestamp, UploadId,
         digest::Algorithm,
-        principal::{Principal, Reach, Scope},
+        principal::{Nonce, Principal, Reach, Scope, Spend},
         upload::{self, Claim, Refusal, State, Upload},
     },
     worker::Tasks,
@@ -95,6 +95,12 @@ pub enum BodyError {
     /// What carries the bytes is not well formed; the door says how.
     #[error("malformed body: {0}")]
     Malformed(String),
+    /// It came whole, and is not what its client said of it.
+    #[error("the body does not have the {} that was sent with it", algorithm.name())]
+    WrongDigest {
+        /// Of which digest.
+        algorithm: Algorithm,
+    },
 }
 
 /// Why a deed was not done. Each door renders each in its own dialect.
@@ -106,9 +112,12 @@ pub enum UploadError {
     /// A rule says no.
     #[error(transparent)]
     Refused(Refusal),
-    /// The proof already created the one upload it may create.
+    /// The proof already did the one deed it may do.
     #[error("the signature was already used")]
     Replayed,
+    /// The proof is good for such a deed only with a nonce.
+    #[error("the signature needs a nonce to create, complete or cancel an upload")]
+    NonceRequired,
     /// The proof is not good for this kind of deed, whichever the upload.
     #[error("the credentials lack the scope {}", .scope.name())]
     OutOfScope {
@@ -375,6 +384,23 @@ impl Uploads {
 /// Whether the proof is good for such deeds at all. Asked before any lookup, so that it says nothing about an upload.
 fn within(by: &Principal, scope: Scope) -> Result<(), UploadError> {
     if by.scopes.contain(scope) { Ok(()) } else { Err(UploadError::OutOfScope { scope }) }
+}
+
+/// What is to be spent on a deed that begins or ends an upload. Asked before anything is done.
+fn to_spend(by: &Principal) -> Result<Option<Spend>, UploadError> {
+    match by.nonce {
+        Nonce::NotAsked => Ok(None),
+        Nonce::Missing => Err(UploadError::NonceRequired),
+        Nonce::Given(spend) => Ok(Some(spend)),
+    }
+}
+
+/// What a deed failed with that spends: a conflict is that it was spent before.
+fn spent(error: StoreError) -> UploadError {
+    match error {
+        StoreError::Conflict => UploadError::Replayed,
+        error => error.into(),
+    }
 }
 
 fn placement_of(upload: &Upload) -> Result<&upload::Placement, UploadError> {

@@ -21,7 +21,7 @@ use crate::{
     content::{ContentError, ContentStore, Writer},
     domain::{
         digest::Running,
-        upload::{Placement, Plan},
+        upload::{Placement, Plan, Refusal},
     },
     worker::Tasks,
 };
@@ -173,7 +173,7 @@ impl Pump {
             biased;
             () = self.drain.guard.asked_to_let_go() => Err(UploadError::Busy),
             () = self.drain.tasks.letting_go() => Err(UploadError::ShuttingDown),
-            frame = self.body.next() => frame.transpose().map_err(UploadError::Body),
+            frame = self.body.next() => frame.transpose().map_err(UploadError::from),
         }
     }
 }
@@ -333,6 +333,9 @@ pub(super) async fn rehash(
 
 impl From<BodyError> for UploadError {
     fn from(error: BodyError) -> Self {
-        Self::Body(error)
+        match error {
+            BodyError::WrongDigest { algorithm } => Refusal::WrongDigest { algorithm }.into(),
+            error => Self::Body(error),
+        }
     }
 }

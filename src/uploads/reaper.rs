@@ -53,7 +53,7 @@ impl Reaper {
         let now = parts.clock.now();
         let completed_before = parts.settings.retain_completed.map(|kept| before(now, kept));
         let outlived = parts.db.outlived(now, completed_before, self.reach()).await?;
-        self.each(outlived, async |uploads, upload| uploads.end(&upload, State::Expired).await).await
+        self.each(outlived, async |uploads, upload| uploads.end(&upload, State::Expired, None).await).await
     }
 
     /// Removes the bytes of what ended when its process died in between.

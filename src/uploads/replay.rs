@@ -36,7 +36,7 @@ impl Uploads {
         let mut stored = self.stored(upload, from, length).await?;
         let (mut compared, mut known) = (0, Bytes::new());
         while compared < length {
-            let frame = body.next().await.ok_or(Refusal::WrongLength)?.map_err(UploadError::Body)?;
+            let frame = body.next().await.ok_or(Refusal::WrongLength)?.map_err(UploadError::from)?;
             let (before, mut rest) = (compared, frame.clone());
             while compared < length && !rest.is_empty() {
                 if known.is_empty() {

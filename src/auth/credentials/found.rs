@@ -77,7 +77,7 @@ impl<'a> Found<'a> {
         let kinds = [
             self.authorization.map(authorization_kind),
             self.upload_token.map(|_| Kind::Token),
-            message_signature.then_some(Kind::Other("HTTP message signature")),
+            message_signature.then_some(Kind::SignatureV2),
             key_only.then_some(Kind::ApiKey),
             (triple || (self.api_key.is_some() && !key_only)).then_some(Kind::Signature),
         ];

@@ -4,8 +4,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
 use super::{Credential, KeyProof, PasswordProof, SignatureV1, TokenProof, found::Found, is_username, not_enabled};
 use crate::{
-    auth::{AuthError, passwords::MAX_PASSWORD_BYTES},
-    domain::signing,
+    auth::{AuthError, ContentDigest, Presented, passwords::MAX_PASSWORD_BYTES},
+    domain::{
+        message_signature::{self, Demands, Flaw, Message},
+        signing,
+    },
 };
 
 const KEY_FORM: &str = "Authorization: ApiKey must carry USER:KEY";
@@ -74,6 +77,33 @@ impl Found<'_> {
             signature: owned(signature),
             signed_at,
         }))
+    }
+}
+
+impl Found<'_> {
+    /// Both fields stand in headers alone, under their own names: libraries write them.
+    pub(super) fn signature_v2(&self, presented: &Presented, digest: ContentDigest) -> Result<Credential, AuthError> {
+        if self.version.is_some_and(|version| !matches!(version, "2" | "v2")) {
+            return Err(not_enabled("this version of signature"));
+        }
+        let header = |name| presented.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let (Some(input), Some(value)) = (header("signature-input"), header("signature")) else {
+            return malformed("missing: Signature-Input or Signature");
+        };
+        let message = Message {
+            method: &presented.request.method,
+            scheme: &presented.scheme,
+            authority: presented.request.host.as_deref().unwrap_or_default(),
+            path: &presented.request.path,
+            query: presented.raw_query.as_deref(),
+            fields: &presented.headers,
+        };
+        let demands = Demands { content_digest: digest == ContentDigest::Required };
+        match message_signature::read(&message, input, value, demands) {
+            Ok(signed) => Ok(Credential::SignatureV2(Box::new(signed))),
+            Err(Flaw::Malformed(why)) => Err(AuthError::Malformed(why)),
+            Err(Flaw::Ambiguous(why)) => Err(AuthError::Ambiguous(why)),
+        }
     }
 }
 

@@ -63,7 +63,7 @@ fn refusals_say_what_is_wrong() {
         (vec![("authorization", "")], "is not enabled"),
         (vec![("authorization", "Nonsense x")], "is not enabled"),
         (vec![("username", "ann"), ("api_key", "k")], "api_key authentication is not enabled"),
-        (vec![("signature", "sig1=:aa:"), ("signature-input", "sig1=()")], "message signature"),
+        (vec![("signature", "sig1=:aa:"), ("signature-input", "sig1=()")], "no signature has"),
         (vec![TRIPLE[0], TRIPLE[1], TRIPLE[2], ("x-signature-version", "2")], "not enabled"),
         (vec![("api_key", ""), TRIPLE[1], TRIPLE[2]], "api_key must be"),
         (vec![TRIPLE[0], ("timestamp", "now"), TRIPLE[2]], "timestamp must be"),

@@ -60,17 +60,26 @@ pub struct Service {
 pub enum Proof {
     /// A signed timestamp.
     Signature {
-        /// Which scheme; `v1`.
+        /// Which scheme: `v1` or `v2`.
         scheme: String,
         /// Names the key.
         #[serde(default)]
         api_key: String,
-        /// The timestamp exactly as the client sent it.
+        /// The timestamp exactly as the client sent it; of v2, when the signature was made, in unix seconds.
         #[serde(default)]
         timestamp: String,
-        /// The signature exactly as the client sent it.
+        /// The signature exactly as the client sent it; of v2, in base64.
         #[serde(default)]
         signature: String,
+        /// How v2 signs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        algorithm: Option<String>,
+        /// What a v2 signature carries to be good for one deed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        nonce: Option<String>,
+        /// What a v2 signature must have signed, rebuilt by the service from the request.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signature_base: Option<String>,
     },
     /// A key that is shown as it is.
     ApiKey {
@@ -195,6 +204,9 @@ pub struct Key {
     /// Its name, if it has one besides the api_key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// The weakest signature scheme it may be used with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_scheme: Option<String>,
     /// When it stops being good; no answer is repeated beyond it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
@@ -240,6 +252,8 @@ pub mod code {
     pub const TIMESTAMP_OUT_OF_WINDOW: &str = "timestamp_out_of_window";
     /// The proof was used before.
     pub const REPLAYED: &str = "replayed";
+    /// The key asks for a stronger signature scheme.
+    pub const SCHEME_NOT_ALLOWED: &str = "scheme_not_allowed";
     /// The proof is for another service.
     pub const AUDIENCE_MISMATCH: &str = "audience_mismatch";
     /// Too many questions: says nothing about the proof.
@@ -348,6 +362,9 @@ mod tests {
             api_key: text("the-key"),
             timestamp: text("1700000000"),
             signature: text("the-secret"),
+            algorithm: None,
+            nonce: None,
+            signature_base: Some(text("the-base")),
         };
         let api_key = Proof::ApiKey { username: text("the-name"), api_key: text("the-secret") };
         let basic = Proof::Basic { username: text("the-name"), password: text("the-secret") };

@@ -70,6 +70,8 @@ pub(super) struct Key {
     api_key: SecretString,
     /// With what the key signs; without one it is shown as it is.
     pub(super) secret: Option<SecretString>,
+    /// The weakest signature scheme it may sign with: `v1` or `v2`.
+    pub(super) min_scheme: Option<String>,
     #[serde(default)]
     pub(super) disabled: bool,
 }
@@ -158,6 +160,9 @@ impl Key {
         match &self.secret {
             _ if !signing::is_api_key(api_key) => Some("has an api_key that is not visible ASCII"),
             Some(secret) if secret.expose_secret().is_empty() => Some("has an empty secret"),
+            _ if !matches!(self.min_scheme.as_deref(), None | Some("v1" | "v2")) => {
+                Some("has a min_scheme that is neither v1 nor v2")
+            }
             None if api_key.len() < MIN_SHOWN_BYTES => {
                 Some("has no secret, so its api_key is one: it must be a random text of at least 16 characters")
             }
@@ -310,6 +315,7 @@ disabled = true
             ("\"bob\"", "\"\"", "username"),
             ("\"k1\"", "\"k 1\"", "api_key"),
             ("\"s1\"", "\"\"", "empty secret"),
+            ("secret = \"s1\"", "secret = \"s1\"\nmin_scheme = \"v3\"", "min_scheme"),
             ("secret = \"s1\"", "", "at least 16 characters"),
             ("$argon2id$", "$argon2i$", "password of user \"u1\""),
             ("$Q2h1bmtnYXRlRHVtbXlTYQ", "", "password of user \"u1\""),

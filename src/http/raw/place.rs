@@ -14,6 +14,7 @@ use crate::{
     },
     http::{
         AppState,
+        digested::is_digested,
         headers::{disposition::file_name, ranges::ContentRange},
     },
     uploads::{Append, Body, Compared, Contention, Keep, New, Target, UploadError},
@@ -28,6 +29,8 @@ pub(super) struct Sent {
     /// First byte; the older dialect does not say.
     start: Option<u64>,
     length: u64,
+    /// What arrives is kept, unless it has to be held against a digest first.
+    keep: Keep,
 }
 
 impl Sent {
@@ -54,7 +57,8 @@ impl Sent {
             }
             (None, Some(length), _) => (Some(0), length, length),
         };
-        Ok(Self { name: name(headers)?, content_type, total, start, length })
+        let keep = if is_digested(headers) { Keep::Whole } else { Keep::Received };
+        Ok(Self { name: name(headers)?, content_type, total, start, length, keep })
     }
 
     /// What is claimed of `length` bytes of it.
@@ -86,7 +90,7 @@ pub(super) async fn chunk_of(
             Replayed::Foreign(body) => body,
         };
     }
-    append(app, by, Target::Known(id), sent.claim(at, sent.length), body).await
+    append(app, by, Target::Known(id), sent.keep, sent.claim(at, sent.length), body).await
 }
 
 /// Finds the upload of a chunk, and takes the chunk in.
@@ -116,8 +120,10 @@ pub(super) async fn chunk(
         candidates.into_iter().partition(|upload| upload.state_at(now) == State::Receiving);
     let Some(start) = sent.start else {
         return match open.first() {
-            Some(upload) => append(app, by, Target::Known(upload.id), sent.claim(At::Tail, sent.length), body).await,
-            None => append(app, by, new(&name, sent), sent.claim(At::Exactly(0), sent.length), body).await,
+            Some(upload) => {
+                append(app, by, Target::Known(upload.id), sent.keep, sent.claim(At::Tail, sent.length), body).await
+            }
+            None => append(app, by, new(&name, sent), sent.keep, sent.claim(At::Exactly(0), sent.length), body).await,
         };
     };
     // The upload that the cookie names is judged before any other, and a repetition before a continuation: a chunk that
@@ -125,7 +131,8 @@ pub(super) async fn chunk(
     let is_hinted = |upload: &&Upload| hinted.as_ref().is_some_and(|hinted| hinted.id == upload.id);
     let (hint, others) = open.split_at(open.iter().take(1).filter(is_hinted).count());
     if let Some(upload) = hint.iter().find(|upload| upload.offset == start) {
-        return append(app, by, Target::Known(upload.id), sent.claim(At::Exactly(start), sent.length), body).await;
+        return append(app, by, Target::Known(upload.id), sent.keep, sent.claim(At::Exactly(start), sent.length), body)
+            .await;
     }
     let mut body = body;
     for group in [hint, others] {
@@ -135,10 +142,11 @@ pub(super) async fn chunk(
         };
     }
     if let Some(upload) = open.iter().find(|upload| upload.offset == start) {
-        return append(app, by, Target::Known(upload.id), sent.claim(At::Exactly(start), sent.length), body).await;
+        return append(app, by, Target::Known(upload.id), sent.keep, sent.claim(At::Exactly(start), sent.length), body)
+            .await;
     }
     if start == 0 {
-        return append(app, by, new(&name, sent), sent.claim(At::Exactly(0), sent.length), body).await;
+        return append(app, by, new(&name, sent), sent.keep, sent.claim(At::Exactly(0), sent.length), body).await;
     }
     Err(UploadError::Refused(nowhere(app, &open, &over, hinted.as_ref())).into())
 }
@@ -169,7 +177,7 @@ async fn replayed(
             }
             Compared::Same(rest) => {
                 let claim = sent.claim(At::Exactly(upload.offset), end - upload.offset);
-                let taken = append(app, by, Target::Known(upload.id), claim, rest).await?;
+                let taken = append(app, by, Target::Known(upload.id), sent.keep, claim, rest).await?;
                 return Ok(Replayed::Taken(Box::new(taken)));
             }
         };
@@ -202,8 +210,15 @@ fn new(name: &str, sent: &Sent) -> Target {
     Target::New(New { filename: name.to_owned(), content_type: sent.content_type.clone(), digest })
 }
 
-async fn append(app: &AppState, by: &Principal, target: Target, claim: Claim, body: Body) -> Result<Upload, Wire> {
-    let append = Append { target, claim, keep: Keep::Received, contention: Contention::Wait, body };
+async fn append(
+    app: &AppState,
+    by: &Principal,
+    target: Target,
+    keep: Keep,
+    claim: Claim,
+    body: Body,
+) -> Result<Upload, Wire> {
+    let append = Append { target, claim, keep, contention: Contention::Wait, body };
     Ok(app.uploads.append(by, append).await?)
 }
 

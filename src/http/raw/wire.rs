@@ -10,15 +10,11 @@ use serde::Serialize;
 use crate::{
     auth::AuthError,
     domain::{
-        digest::Digest,
+        content_digest,
+        digest::{Algorithm, Digest},
         upload::{Refusal, Upload},
     },
-    http::{
-        AppState,
-        form::FormError,
-        headers::digests::{self, REPR_DIGEST},
-        problem::log,
-    },
+    http::{AppState, form::FormError, headers::REPR_DIGEST, problem::log},
     uploads::{BodyError, UploadError},
 };
 
@@ -79,7 +75,7 @@ impl From<FormError> for Wire {
     fn from(error: FormError) -> Self {
         match error {
             FormError::NotAForm => Self::Bad(StatusCode::BAD_REQUEST, error.to_string()),
-            FormError::Body(error) => Self::Upload(UploadError::Body(error)),
+            FormError::Body(error) => Self::Upload(error.into()),
         }
     }
 }
@@ -110,20 +106,25 @@ pub(super) fn found(file: Option<Shown>) -> Response {
     json(&Found { file })
 }
 
-/// The digest that the client expects of the whole file, if it names one that is known here.
+/// The digest that the client expects of the whole file, if it names one that is known here: of several, the one that
+/// this door keeps up.
 pub(super) fn expected(headers: &HeaderMap) -> Result<Option<Digest>, Wire> {
     let bad = || Wire::Bad(StatusCode::BAD_REQUEST, "Repr-Digest is malformed".into());
     let mut values = headers.get_all(REPR_DIGEST).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => digests::parse(value.to_str().map_err(|_| bad())?).ok_or_else(bad),
+        (Some(value), None) => {
+            let mut named = value.to_str().ok().and_then(content_digest::read).ok_or_else(bad)?;
+            named.sort_by_key(|digest| digest.algorithm != Algorithm::Md5);
+            Ok(named.into_iter().next())
+        }
         (Some(_), Some(_)) => Err(bad()),
     }
 }
 
 pub(super) fn complete(app: &AppState, parts: &Parts, upload: &Upload) -> Response {
     let mut response = json(&[Done { state: "COMPLETE", video_url: content_url(&app.base_url(parts), upload) }]);
-    if let Some(Ok(digest)) = upload.sum.as_ref().map(|sum| HeaderValue::try_from(digests::print(sum))) {
+    if let Some(Ok(digest)) = upload.sum.as_ref().map(|sum| HeaderValue::try_from(content_digest::written(sum))) {
         response.headers_mut().insert(REPR_DIGEST, digest);
     }
     response
@@ -200,7 +201,8 @@ fn auth_wire(error: &AuthError) -> Answer {
         | AuthError::Stale { .. }
         | AuthError::Invalid
         | AuthError::TokenExpired
-        | AuthError::Replayed => StatusCode::UNAUTHORIZED,
+        | AuthError::Replayed
+        | AuthError::SchemeNotAllowed => StatusCode::UNAUTHORIZED,
         AuthError::Disabled | AuthError::CrossSite => StatusCode::FORBIDDEN,
         AuthError::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
         AuthError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -213,13 +215,17 @@ fn upload_wire(error: &UploadError) -> Answer {
         UploadError::Refused(refusal) => return refusal_wire(refusal),
         UploadError::OutOfScope { .. } => return (StatusCode::FORBIDDEN, error.to_string(), None),
         UploadError::NotFound => (StatusCode::NOT_FOUND, "Not found"),
-        UploadError::Replayed => (StatusCode::UNAUTHORIZED, "The signature has already begun the one upload it may"),
+        UploadError::Replayed => (StatusCode::UNAUTHORIZED, "The signature was already used"),
+        UploadError::NonceRequired => return (StatusCode::BAD_REQUEST, error.to_string(), None),
         UploadError::Forbidden => {
             (StatusCode::UNAUTHORIZED, "The timestamp is outside the accepted window for beginning an upload")
         }
         UploadError::Body(BodyError::TooSlow) => (StatusCode::REQUEST_TIMEOUT, "The request was sent too slowly"),
         UploadError::Body(BodyError::Disconnected) => (StatusCode::BAD_REQUEST, "The request was cut short"),
         UploadError::Body(BodyError::Malformed(detail)) => (StatusCode::BAD_REQUEST, detail.as_str()),
+        UploadError::Body(error @ BodyError::WrongDigest { algorithm: _ }) => {
+            return (StatusCode::BAD_REQUEST, error.to_string(), None);
+        }
         UploadError::Full => (StatusCode::INSUFFICIENT_STORAGE, "No space left to store the chunk"),
         UploadError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "Another request works on this upload"),
         UploadError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "Temporarily unavailable"),
