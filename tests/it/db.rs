@@ -136,7 +136,7 @@ fn upload(seconds: i64) -> Upload {
 }
 
 async fn inserted(db: &Db, upload: Upload) -> Upload {
-    db.stores.uploads.insert(&upload, None).await.expect("inserted");
+    db.stores.uploads.insert(&upload, None, None).await.expect("inserted");
     upload
 }
 
@@ -221,7 +221,7 @@ async fn everything_is_there_after_reopening(db: &Db) {
     let user = provisioned(db, &profile("s1", "ada")).await;
     let binding = proof(true);
     let mine = Upload { owner: Some(user.user.id), ..upload(0) };
-    db.stores.uploads.insert(&mine, Some(binding)).await.expect("inserted");
+    db.stores.uploads.insert(&mine, Some(binding), None).await.expect("inserted");
     assert!(db.stores.accounts.spend(binding.proof, at(10)).await.expect("answers"));
     db.stores.close().await;
     assert!(matches!(db.stores.uploads.exists(mine.id).await, Err(StoreError::Unavailable(_))), "closed");

@@ -181,7 +181,7 @@ async fn a_password_admits_and_its_form_is_checked() {
     house.chunk(&[("Authorization", &right("ann"))], &[]).await.expect(200);
     let answer = house.get("", &[]).await.expect(401);
     let challenge = answer.header("www-authenticate").expect("a challenge");
-    assert!(challenge.contains(r#"schemes="signature-v1 api-key basic""#), "{challenge}");
+    assert!(challenge.contains(r#"schemes="signature-v1 signature-v2 api-key basic""#), "{challenge}");
     assert!(challenge.ends_with(r#"Basic realm="default", charset="UTF-8""#), "{challenge}");
     house.stop().await;
 }

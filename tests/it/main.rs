@@ -24,6 +24,7 @@ mod native;
 mod pages;
 mod proofs;
 mod raw;
+mod signature_v2;
 mod support;
 mod tokens;
 mod wire;

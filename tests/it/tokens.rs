@@ -382,7 +382,7 @@ async fn keys_come_and_go_and_no_token_notices() {
 }
 
 /// A second service on the same database, with files of its own.
-async fn second_node(app: &TestApp, change: impl FnOnce(&mut Config)) -> (app::Running, Caller) {
+pub(crate) async fn second_node(app: &TestApp, change: impl FnOnce(&mut Config)) -> (app::Running, Caller) {
     let mut config = app.config.clone();
     config.storage.local.path = app.files().with_file_name("files-of-the-second");
     change(&mut config);

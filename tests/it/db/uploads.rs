@@ -7,7 +7,7 @@ use chunkgate::{
     domain::{
         UploadId, UserId,
         digest::Algorithm,
-        principal::{Binding, Owner},
+        principal::{Binding, Owner, Spend},
         upload::{KeptDigest, State, Upload},
     },
 };
@@ -31,6 +31,8 @@ contract!(
     an_exclusive_proof_binds_one,
     one_of_many_exclusive_bindings_wins,
     exclusive_and_shared_do_not_mix,
+    a_deed_and_what_it_spends_are_one,
+    one_of_many_deeds_spends,
 );
 
 fn is_conflict<T>(answer: &Result<T, StoreError>) -> bool {
@@ -62,7 +64,7 @@ async fn an_id_is_taken_once(db: &Db) {
     assert!(db.stores.uploads.exists(first.id).await.expect("answers"));
     assert!(!db.stores.uploads.exists(UploadId::new()).await.expect("answers"));
     let again = Upload { owner: Some(UserId::new()), ..first.clone() };
-    assert!(is_conflict(&db.stores.uploads.insert(&again, None).await));
+    assert!(is_conflict(&db.stores.uploads.insert(&again, None, None).await));
     assert_eq!(found(db, first.id).await, first);
 }
 
@@ -205,10 +207,10 @@ async fn completion_keeps_the_sum_and_drops_the_state(db: &Db) {
     let whole = Upload { offset: 3, size: Some(3), digest: kept(b"abc"), ..upload(0) };
     let whole = inserted(db, whole).await;
     let sum = md5(b"abc").finish();
-    assert!(!uploads.complete(whole.id, 2, Some(&sum), at(9)).await.expect("answers"));
+    assert!(!uploads.complete(whole.id, 2, Some(&sum), at(9), None).await.expect("answers"));
     assert_eq!(found(db, whole.id).await, whole);
-    assert!(uploads.complete(whole.id, 3, Some(&sum), at(9)).await.expect("answers"));
-    assert!(!uploads.complete(whole.id, 3, Some(&sum), at(10)).await.expect("answers"));
+    assert!(uploads.complete(whole.id, 3, Some(&sum), at(9), None).await.expect("answers"));
+    assert!(!uploads.complete(whole.id, 3, Some(&sum), at(10), None).await.expect("answers"));
     let complete = found(db, whole.id).await;
     let digest = KeptDigest { algorithm: Algorithm::Md5, state: vec![] };
     let (state, ended) = (State::Complete, Some(at(9)));
@@ -219,7 +221,7 @@ async fn completion_keeps_the_sum_and_drops_the_state(db: &Db) {
     assert!(complete.may_finish(Some(&sum), at(10)).is_ok(), "a completion can be repeated with its digest");
 
     let plain = inserted(db, upload(0)).await;
-    assert!(uploads.complete(plain.id, 0, None, at(9)).await.expect("answers"));
+    assert!(uploads.complete(plain.id, 0, None, at(9), None).await.expect("answers"));
     assert_eq!(found(db, plain.id).await.sum, None);
 }
 
@@ -228,7 +230,8 @@ async fn an_upload_ends_from_the_states_named(db: &Db) {
     for was in ALL {
         for named in ALL {
             let before = inserted(db, Upload { state: was, ..upload(0) }).await;
-            let done = db.stores.uploads.end(before.id, &[named], State::Cancelled, at(9)).await.expect("answers");
+            let done =
+                db.stores.uploads.end(before.id, &[named], State::Cancelled, at(9), None).await.expect("answers");
             assert_eq!(done, was == named, "{was:?} {named:?}");
             let after = match done {
                 true => Upload { state: State::Cancelled, updated: at(9), ended: Some(at(9)), ..before.clone() },
@@ -237,18 +240,20 @@ async fn an_upload_ends_from_the_states_named(db: &Db) {
             assert_eq!(found(db, before.id).await, after);
         }
         let before = inserted(db, Upload { state: was, ..upload(0) }).await;
-        assert!(!db.stores.uploads.end(before.id, &[], State::Cancelled, at(9)).await.expect("answers"));
-        assert!(db.stores.uploads.end(before.id, &ALL, State::Cancelled, at(9)).await.expect("answers"));
+        assert!(!db.stores.uploads.end(before.id, &[], State::Cancelled, at(9), None).await.expect("answers"));
+        assert!(db.stores.uploads.end(before.id, &ALL, State::Cancelled, at(9), None).await.expect("answers"));
     }
 }
 
 async fn what_was_extended_does_not_expire(db: &Db) {
     let id = inserted(db, upload(0)).await.id;
-    let expire = |now| db.stores.uploads.end(id, &[State::Receiving], State::Expired, now);
+    let expire = |now| db.stores.uploads.end(id, &[State::Receiving], State::Expired, now, None);
     assert!(!expire(at(3599)).await.expect("answers"));
     assert!(expire(at(3600)).await.expect("answers"));
     let complete = inserted(db, Upload { state: State::Complete, ..upload(0) }).await;
-    assert!(db.stores.uploads.end(complete.id, &[State::Complete], State::Expired, at(1)).await.expect("answers"));
+    assert!(
+        db.stores.uploads.end(complete.id, &[State::Complete], State::Expired, at(1), None).await.expect("answers")
+    );
 }
 
 async fn the_reaper_finds_collects_and_forgets(db: &Db) {
@@ -256,7 +261,7 @@ async fn the_reaper_finds_collects_and_forgets(db: &Db) {
     let ids = |found: Vec<Upload>| found.into_iter().map(|upload| upload.id).collect::<HashSet<_>>();
     let binding = proof(false);
     let overdue = Upload { expires: at(10), digest: kept(b""), owner: Some(UserId::new()), ..upload(0) };
-    uploads.insert(&overdue, Some(binding)).await.expect("inserted");
+    uploads.insert(&overdue, Some(binding), None).await.expect("inserted");
     inserted(db, upload(0)).await;
     let old = inserted(db, Upload { state: State::Complete, ended: Some(at(5)), ..upload(0) }).await;
     inserted(db, Upload { state: State::Complete, ended: Some(at(6)), ..upload(0) }).await;
@@ -268,8 +273,8 @@ async fn the_reaper_finds_collects_and_forgets(db: &Db) {
     assert_eq!(uploads.outlived(at(10), Some(at(6)), 1).await.expect("answers").len(), 1);
 
     uploads.content_gone(overdue.id).await.expect("answers");
-    assert!(uploads.end(overdue.id, &[State::Receiving], State::Expired, at(11)).await.expect("answers"));
-    assert!(uploads.end(old.id, &[State::Complete], State::Expired, at(12)).await.expect("answers"));
+    assert!(uploads.end(overdue.id, &[State::Receiving], State::Expired, at(11), None).await.expect("answers"));
+    assert!(uploads.end(old.id, &[State::Complete], State::Expired, at(12), None).await.expect("answers"));
     let left = uploads.to_collect(9).await.expect("answers");
     assert_eq!(left.iter().map(|upload| upload.id).collect::<Vec<_>>(), [overdue.id, old.id]);
     assert!(left.iter().all(|upload| upload.placement.is_some()), "what still receives keeps its place");
@@ -295,10 +300,10 @@ async fn a_shared_proof_binds_many(db: &Db) {
     let mut made = HashSet::new();
     for _ in 0..3 {
         let mine = Upload { owner: Some(user), ..upload(0) };
-        db.stores.uploads.insert(&mine, Some(binding)).await.expect("inserted");
+        db.stores.uploads.insert(&mine, Some(binding), None).await.expect("inserted");
         made.insert((mine.id, user));
     }
-    db.stores.uploads.insert(&upload(0), Some(binding)).await.expect("inserted, of nobody");
+    db.stores.uploads.insert(&upload(0), Some(binding), None).await.expect("inserted, of nobody");
     let bound = db.stores.accounts.bound(binding.proof).await.expect("answers");
     assert_eq!(bound.into_iter().collect::<HashSet<_>>(), made);
     assert_eq!(db.stores.accounts.bound(proof(false).proof).await.expect("answers"), []);
@@ -308,8 +313,8 @@ async fn an_exclusive_proof_binds_one(db: &Db) {
     let (user, binding) = (UserId::new(), proof(true));
     let first = Upload { owner: Some(user), ..upload(0) };
     let second = Upload { owner: Some(user), ..upload(0) };
-    db.stores.uploads.insert(&first, Some(binding)).await.expect("inserted");
-    assert!(is_conflict(&db.stores.uploads.insert(&second, Some(binding)).await));
+    db.stores.uploads.insert(&first, Some(binding), None).await.expect("inserted");
+    assert!(is_conflict(&db.stores.uploads.insert(&second, Some(binding), None).await));
     assert!(!db.stores.uploads.exists(second.id).await.expect("answers"), "nothing of the second is kept");
     assert_eq!(db.stores.accounts.bound(binding.proof).await.expect("answers"), [(first.id, user)]);
 }
@@ -318,7 +323,7 @@ async fn one_of_many_exclusive_bindings_wins(db: &Db) {
     let binding = proof(true);
     let answers = race(10, |_| {
         let uploads = db.stores.uploads.clone();
-        async move { uploads.insert(&upload(0), Some(binding)).await }
+        async move { uploads.insert(&upload(0), Some(binding), None).await }
     })
     .await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
@@ -330,17 +335,57 @@ async fn exclusive_and_shared_do_not_mix(db: &Db) {
     for first_exclusive in [true, false] {
         let first = proof(first_exclusive);
         let second = Binding { exclusive: !first_exclusive, ..first };
-        db.stores.uploads.insert(&upload(0), Some(first)).await.expect("inserted");
-        assert!(is_conflict(&db.stores.uploads.insert(&upload(0), Some(second)).await));
+        db.stores.uploads.insert(&upload(0), Some(first), None).await.expect("inserted");
+        assert!(is_conflict(&db.stores.uploads.insert(&upload(0), Some(second), None).await));
     }
     let one = proof(false).proof;
     let answers = race(10, |number| {
         let uploads = db.stores.uploads.clone();
         let exclusive = number % 2 == 0;
-        async move { (exclusive, uploads.insert(&upload(0), Some(Binding { proof: one, exclusive })).await) }
+        async move { (exclusive, uploads.insert(&upload(0), Some(Binding { proof: one, exclusive }), None).await) }
     })
     .await;
     assert!(answers.iter().all(|(_, answer)| answer.is_ok() || is_conflict(answer)));
     let won: Vec<bool> = answers.iter().filter(|(_, answer)| answer.is_ok()).map(|(exclusive, _)| *exclusive).collect();
     assert!(won == [true] || won == [false; 5], "{won:?}");
+}
+
+fn to_spend() -> Spend {
+    Spend { proof: proof(false).proof, until: at(700) }
+}
+
+async fn a_deed_and_what_it_spends_are_one(db: &Db) {
+    let uploads = &db.stores.uploads;
+    let (begun, once) = (upload(0), to_spend());
+    uploads.insert(&begun, None, Some(once)).await.expect("inserted");
+    let second = upload(0);
+    assert!(is_conflict(&uploads.insert(&second, Some(proof(false)), Some(once)).await));
+    assert!(!uploads.exists(second.id).await.expect("answers"), "nothing of the second is kept");
+    assert!(is_conflict(&uploads.complete(begun.id, 0, None, at(9), Some(once)).await));
+    assert!(is_conflict(&uploads.end(begun.id, &[State::Receiving], State::Cancelled, at(9), Some(once)).await));
+    assert_eq!(found(db, begun.id).await, begun);
+
+    // A deed that is not done spends nothing.
+    let other = to_spend();
+    assert!(!uploads.complete(begun.id, 7, None, at(9), Some(other)).await.expect("answers"));
+    assert!(!uploads.end(begun.id, &[State::Complete], State::Cancelled, at(9), Some(other)).await.expect("answers"));
+    assert!(uploads.complete(begun.id, 0, None, at(9), Some(other)).await.expect("answers"));
+    assert!(!uploads.spend(other).await.expect("answers"));
+    assert!(uploads.spend(to_spend()).await.expect("answers"));
+    assert_eq!(db.stores.accounts.forget_spent(at(700), 99).await.expect("answers"), 0);
+    assert_eq!(db.stores.accounts.forget_spent(at(701), 2).await.expect("answers"), 2);
+    assert_eq!(db.stores.accounts.forget_spent(at(701), 99).await.expect("answers"), 1);
+    assert!(uploads.spend(once).await.expect("answers"));
+}
+
+async fn one_of_many_deeds_spends(db: &Db) {
+    let once = to_spend();
+    let answers = race(10, |_| {
+        let uploads = db.stores.uploads.clone();
+        async move { uploads.insert(&upload(0), None, Some(once)).await }
+    })
+    .await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+    assert_eq!(answers.iter().filter(|answer| is_conflict(answer)).count(), 9);
+    assert_eq!(db.stores.uploads.list(Owner::Nobody, &page(None, 99)).await.expect("answers").len(), 1);
 }

@@ -122,6 +122,39 @@ fn the_published_vectors_hold() {
 }
 
 #[test]
+fn the_published_vectors_of_signed_requests_hold() {
+    use chunkgate::domain::message_signature::{Flaw, Message, Signed, read, verify};
+    let vectors = include_str!("../../../proto-docs/vectors/signature-v2.json");
+    let vectors: Value = serde_json::from_str(vectors).expect("JSON");
+    let text = |case: &Value, name: &str| case[name].as_str().expect("text").to_owned();
+    let judged = |case: &Value| -> Result<Signed, Flaw> {
+        let request = &case["request"];
+        let fields: Vec<(String, String)> = serde_json::from_value(request["headers"].clone()).expect("pairs");
+        let message = Message {
+            method: &text(request, "method"),
+            scheme: &text(request, "scheme"),
+            authority: &text(request, "authority"),
+            path: &text(request, "path"),
+            query: request["query"].as_str(),
+            fields: &fields,
+        };
+        read(&message, &text(case, "signature_input"), &text(case, "signature"), Default::default())
+    };
+    for case in vectors["valid"].as_array().expect("a list") {
+        let signed = judged(case).expect("of the profile");
+        assert_eq!(signed.base, text(case, "signature_base"), "{case}");
+        assert!(verify(text(case, "secret").as_bytes(), &signed.base, &signed.value), "{case}");
+    }
+    for case in vectors["invalid"].as_array().expect("a list") {
+        let right = judged(case).map(|signed| verify(text(case, "secret").as_bytes(), &signed.base, &signed.value));
+        match case["why"].as_str() {
+            Some("malformed") => assert!(matches!(right, Err(Flaw::Malformed(_))), "{case}"),
+            _ => assert_eq!(right, Ok(false), "{case}"),
+        }
+    }
+}
+
+#[test]
 fn the_documented_messages_are_messages() {
     let page = include_str!("../../../proto-docs/identity-server.md");
     let (mut questions, mut answers) = (0, 0);
