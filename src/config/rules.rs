@@ -122,6 +122,9 @@ fn identity(config: &Config, found: &mut Findings) {
             found.push((key, "must consist of letters, digits and -._~:/".into()));
         }
     }
+    if let Err(reason) = identity.check_realm() {
+        found.push(("identity.realm", reason));
+    }
     let instant = Duration::from_millis(1);
     between("identity.connect_timeout", identity.connect_timeout, instant..=MINUTE, found);
     between("identity.try_timeout", identity.try_timeout, instant..=MINUTE, found);

@@ -227,6 +227,7 @@ fn each_wrong_value_is_told() {
         ("identity.url", "'http://x/?a=b'"),
         ("identity.token", "'a b'"),
         ("identity.realm", "'a\"b'"),
+        ("identity.realm", "'local'"),
         ("identity.try_timeout", "'1h'"),
         ("multipart.prefix", "'chunked_upload'"),
         ("multipart.prefix", "'/chunked_upload/'"),

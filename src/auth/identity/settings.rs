@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{MAX_NAME_BYTES, Url};
+use crate::db::LOCAL_REALM;
 
 /// Section `identity` of the configuration.
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
@@ -20,7 +21,8 @@ pub struct Settings {
     pub token_file: Option<PathBuf>,
     /// The name under which the identity server knows this service.
     pub audience: String,
-    /// The name under which this service files the identity server's users. Changing it makes them all strangers.
+    /// The name under which this service files the identity server's users; not that of its own. Changing it makes them
+    /// all strangers.
     pub realm: String,
     /// How long a connection may take.
     #[serde(with = "crate::domain::units::duration")]
@@ -65,6 +67,7 @@ impl Settings {
                 return Err(format!("identity.{name} must be 1 to 255 visible ASCII characters without quotes"));
             }
         }
+        self.check_realm().map_err(|reason| format!("identity.realm {reason}"))?;
         let times = [("connect_timeout", self.connect_timeout), ("try_timeout", self.try_timeout)];
         for (name, time) in times.into_iter().chain([("deadline", self.deadline)]) {
             if time.is_zero() || time > Duration::from_secs(60) {
@@ -72,6 +75,18 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// Whether the identity server's users are kept apart from the service's own. In one realm, an answer that names a
+    /// local user's id would be that user.
+    ///
+    /// # Errors
+    /// What the realm must not be.
+    pub fn check_realm(&self) -> Result<(), String> {
+        match self.realm == LOCAL_REALM {
+            true => Err(format!("must not be {LOCAL_REALM}, under which the service files users of its own")),
+            false => Ok(()),
+        }
     }
 
     /// Whether questions can be sent to [`Settings::url`].
@@ -156,6 +171,7 @@ mod tests {
         assert_eq!(good.check(), Ok(()));
         assert!(Settings { realm: "a\"b".into(), ..good.clone() }.check().is_err());
         assert!(Settings { realm: String::new(), ..good.clone() }.check().is_err());
+        assert!(Settings { realm: "local".into(), ..good.clone() }.check().is_err());
         assert!(Settings { deadline: Duration::ZERO, ..good.clone() }.check().is_err());
         assert!(Settings { token: "".into(), ..good.clone() }.secret().is_err());
         assert!(Settings { token: "a b".into(), ..good.clone() }.secret().is_err());
