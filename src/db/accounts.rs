@@ -50,7 +50,7 @@ const SET_DISABLED: &str = "
     SET disabled_by_idp = $3, updated = $4, token_epoch = token_epoch + CASE WHEN $3 THEN 1 ELSE 0 END
     WHERE realm = $1 AND subject = $2 AND disabled_by_idp <> $3";
 
-const RAISE_EPOCH: &str = "UPDATE users SET token_epoch = token_epoch + 1, updated = $2 WHERE id = $1";
+pub(super) const RAISE_EPOCH: &str = "UPDATE users SET token_epoch = token_epoch + 1, updated = $2 WHERE id = $1";
 
 const BOUND: &str = "SELECT upload_id, user_id FROM bindings WHERE proof = $1 AND user_id IS NOT NULL";
 

@@ -1,10 +1,12 @@
-//! Local users, their passwords and API keys, in SQL that both engines read.
+//! Local users, their passwords and API keys, in SQL that both engines read. Who is one of them is read here; what changes
+//! them is a deed of operators (`operations`), of which the statements are here.
 
 use async_trait::async_trait;
 use sqlx::Transaction;
 
 use super::{
-    Account, Credentials, KeptKey, LOCAL_REALM, LocalUser, NewUser, StoreError,
+    Account, Credentials, KeptKey, LOCAL_REALM, LocalUser, Person, StoreError,
+    accounts::RAISE_EPOCH,
     dialect::Dialect,
     store::{Fields, Statement, Store},
 };
@@ -47,11 +49,6 @@ const ADD_USER: &str = "
     INSERT INTO users (id, realm, subject, username, email, display_name, created, updated, admin)
     VALUES ($1, $2, $1, $3, $4, $5, $6, $6, $7)";
 
-const SET_DISABLED: &str = "
-    UPDATE users
-    SET disabled_by_admin = $2, updated = $3, token_epoch = token_epoch + CASE WHEN $2 THEN 1 ELSE 0 END
-    WHERE id = $1";
-
 const SET_PASSWORD: &str = "
     INSERT INTO passwords (user_id, phc, updated) VALUES ($1, $2, $3)
     ON CONFLICT (user_id) DO UPDATE SET phc = excluded.phc, updated = excluded.updated";
@@ -75,28 +72,12 @@ const FOLLOW: &str = "
 
 const REVOKE: &str = "UPDATE api_keys SET revoked = $2 WHERE id = $1 AND revoked IS NULL";
 
-const RAISE_EPOCH: &str = "UPDATE users SET token_epoch = token_epoch + 1, updated = $2 WHERE id = $1";
-
 const RAISE_EPOCH_OF_KEY: &str = "
     UPDATE users SET token_epoch = token_epoch + 1, updated = $2
     WHERE id = (SELECT user_id FROM api_keys WHERE api_keys.id = $1)";
 
 #[async_trait]
 impl<DB: Dialect> Credentials for Store<DB> {
-    async fn add_user(&self, new: &NewUser, now: Timestamp) -> Result<LocalUser, StoreError> {
-        let id = UserId::new();
-        self.change(add_user(id, new, false, now)).await?;
-        let user = User { id, realm: LOCAL_REALM.to_owned(), username: new.username.clone(), epoch: 0 };
-        Ok(LocalUser {
-            account: Account { user, subject: id.to_string(), disabled: false },
-            email: new.email.clone(),
-            display_name: new.display_name.clone(),
-            created: now,
-            phc: None,
-            admin: false,
-        })
-    }
-
     async fn user(&self, username: &str) -> Result<Option<LocalUser>, StoreError> {
         let query = sqlx::query(USER).bind(LOCAL_REALM.to_owned()).bind(username.to_owned());
         query.fetch_optional(&self.read).await?.map(|row| user::<DB>(&row)).transpose()
@@ -105,21 +86,6 @@ impl<DB: Dialect> Credentials for Store<DB> {
     async fn users(&self) -> Result<Vec<LocalUser>, StoreError> {
         let rows = sqlx::query(USERS).bind(LOCAL_REALM.to_owned()).fetch_all(&self.read).await?;
         rows.iter().map(user::<DB>).collect()
-    }
-
-    async fn set_user_disabled(&self, id: UserId, disabled: bool, now: Timestamp) -> Result<bool, StoreError> {
-        let query = sqlx::query(SET_DISABLED).bind(id.to_string()).bind(disabled).bind(now.as_microsecond());
-        Ok(self.change(query).await? == 1)
-    }
-
-    async fn set_password(&self, id: UserId, phc: &str, now: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        set_password(&mut tx, id, phc, now).await?;
-        Ok(tx.commit().await?)
-    }
-
-    async fn add_key(&self, key: &KeptKey) -> Result<(), StoreError> {
-        self.change(insert(key)).await.map(drop)
     }
 
     async fn key(&self, id: KeyId) -> Result<Option<(KeptKey, Account)>, StoreError> {
@@ -136,35 +102,18 @@ impl<DB: Dialect> Credentials for Store<DB> {
         let query = sqlx::query(TOUCH).bind(id.to_string()).bind(now.as_microsecond());
         self.change(query.bind(unless_since.as_microsecond())).await.map(drop)
     }
-
-    async fn rotate_key(&self, id: KeyId, next: &KeptKey, overlap_until: Timestamp) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
-        let followed = follow(id, next, overlap_until).execute(&mut *tx).await?;
-        if DB::changed(&followed) == 0 {
-            return Ok(false);
-        }
-        insert(next).execute(&mut *tx).await?;
-        tx.commit().await?;
-        Ok(true)
-    }
-
-    async fn revoke_key(&self, id: KeyId, now: Timestamp) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
-        let revoked = revoke(&mut tx, id, now).await?;
-        tx.commit().await?;
-        Ok(revoked)
-    }
 }
 
-pub(super) fn add_user<DB: Dialect>(id: UserId, new: &NewUser, admin: bool, now: Timestamp) -> Statement<'static, DB> {
+/// Makes a local user without a password.
+pub(super) fn add_user<DB: Dialect>(person: &Person, now: Timestamp) -> Statement<'static, DB> {
     sqlx::query(ADD_USER)
-        .bind(id.to_string())
+        .bind(person.user.id.to_string())
         .bind(LOCAL_REALM.to_owned())
-        .bind(new.username.clone())
-        .bind(new.email.clone())
-        .bind(new.display_name.clone())
+        .bind(person.user.username.clone())
+        .bind(person.email.clone())
+        .bind(person.display_name.clone())
         .bind(now.as_microsecond())
-        .bind(admin)
+        .bind(person.admin)
 }
 
 /// Sets the hash of a password.
@@ -184,6 +133,7 @@ pub(super) async fn set_password<DB: Dialect>(
     Ok(())
 }
 
+/// Records which key follows another, unless one does already.
 pub(super) fn follow<DB: Dialect>(id: KeyId, next: &KeptKey, overlap_until: Timestamp) -> Statement<'static, DB> {
     sqlx::query(FOLLOW).bind(id.to_string()).bind(next.id.to_string()).bind(overlap_until.as_microsecond())
 }
@@ -202,6 +152,7 @@ pub(super) async fn revoke<DB: Dialect>(
     Ok(true)
 }
 
+/// Records a key.
 pub(super) fn insert<DB: Dialect>(key: &KeptKey) -> Statement<'static, DB> {
     let scopes = serde_json::to_string(&key.scopes.names()).expect("a list of texts is always JSON");
     sqlx::query(ADD_KEY)

@@ -206,29 +206,15 @@ pub trait Accounts: Send + Sync + 'static {
 /// The realm of users who are known here, and not by an identity server.
 pub const LOCAL_REALM: &str = "local";
 
-/// Local users ([`LOCAL_REALM`]), their passwords and their API keys. What is kept of either cannot be used.
+/// Local users ([`LOCAL_REALM`]), their passwords and their API keys, for those who judge them; what changes them is a deed
+/// of operators ([`Operations`]). What is kept of either cannot be used.
 #[async_trait]
 pub trait Credentials: Send + Sync + 'static {
-    /// Makes a local user without password and keys.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] if the name is taken.
-    async fn add_user(&self, new: &NewUser, now: Timestamp) -> Result<LocalUser, StoreError>;
-
     /// The local user of that name.
     async fn user(&self, username: &str) -> Result<Option<LocalUser>, StoreError>;
 
     /// Every local user, by name.
     async fn users(&self) -> Result<Vec<LocalUser>, StoreError>;
-
-    /// Sets whether an operator has disabled the user; disabling raises the user's epoch. `false`: there is none.
-    async fn set_user_disabled(&self, id: UserId, disabled: bool, now: Timestamp) -> Result<bool, StoreError>;
-
-    /// Sets the hash of the user's password, a PHC string, and raises the user's epoch.
-    async fn set_password(&self, id: UserId, phc: &str, now: Timestamp) -> Result<(), StoreError>;
-
-    /// Records a key.
-    async fn add_key(&self, key: &KeptKey) -> Result<(), StoreError>;
 
     /// The key of that id with its owner.
     async fn key(&self, id: KeyId) -> Result<Option<(KeptKey, Account)>, StoreError>;
@@ -238,14 +224,6 @@ pub trait Credentials: Send + Sync + 'static {
 
     /// Records that a key was used, unless it is recorded of a time since `unless_since`.
     async fn touch_key(&self, id: KeyId, now: Timestamp, unless_since: Timestamp) -> Result<(), StoreError>;
-
-    /// Records `next`, and that `id` is good beside it until `overlap_until`. `false`: the key is not there, revoked, or
-    /// already followed by another, and nothing changed.
-    async fn rotate_key(&self, id: KeyId, next: &KeptKey, overlap_until: Timestamp) -> Result<bool, StoreError>;
-
-    /// Revokes a key for good and raises its user's epoch: an upload token does not tell which key it was made with.
-    /// `false`: it is not there, or already revoked, and nothing changed.
-    async fn revoke_key(&self, id: KeyId, now: Timestamp) -> Result<bool, StoreError>;
 }
 
 /// The keys that sign upload tokens. One ring for every node on the database.
@@ -259,17 +237,6 @@ pub trait TokenKeys: Send + Sync + 'static {
 
     /// Forgets the keys below `number`. Returns how many.
     async fn forget_below(&self, number: u32) -> Result<u64, StoreError>;
-}
-
-/// A local user to be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewUser {
-    /// Name, unique among local users.
-    pub username: String,
-    /// Mail address.
-    pub email: Option<String>,
-    /// Full name.
-    pub display_name: Option<String>,
 }
 
 /// A local user.

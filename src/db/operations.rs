@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use sqlx::Transaction;
 
 use super::{
-    KeptKey, NewUser, StoreError,
+    KeptKey, StoreError,
     credentials::{add_user, follow, insert, password, revoke, set_password},
     dialect::Dialect,
     store::{Fields, Statement, Store},
@@ -62,17 +62,19 @@ pub trait Operations: Send + Sync + 'static {
 pub enum Change<'a> {
     /// Makes a local user, with the hash of a password if there is one.
     AddUser(&'a Person, Option<&'a str>),
-    /// Sets whether an operator has disabled the user, if that is not so already.
+    /// Sets whether an operator has disabled the user, if that is not so already. Disabling raises the user's epoch.
     SetDisabled(UserId, bool),
     /// Sets whether the user's password admits as operator, if that is not so already.
     SetAdmin(UserId, bool),
-    /// Sets the hash of the user's password, a PHC string.
+    /// Sets the hash of the user's password, a PHC string, and raises the user's epoch.
     SetPassword(UserId, &'a str),
     /// Records a key.
     AddKey(&'a KeptKey),
-    /// Records a key that follows another, and until when that is good beside it; see [`rotate_key`](super::Credentials::rotate_key).
+    /// Records a key that follows another, and until when that is good beside it, unless the other is revoked or followed
+    /// already.
     RotateKey(KeyId, &'a KeptKey, Timestamp),
-    /// Revokes a key, if it is not revoked already.
+    /// Revokes a key for good, if it is not revoked already, and raises its user's epoch: an upload token does not tell
+    /// which key it was made with.
     RevokeKey(KeyId),
     /// Ends an upload that is in the first state in the second, as [`end`](super::Uploads::end) does, but before its time.
     EndUpload(UploadId, State, State),
@@ -246,7 +248,7 @@ async fn carry_out<DB: Dialect>(
 ) -> Result<bool, StoreError> {
     let statement = match change {
         Change::AddUser(person, phc) => {
-            new_user(person, now).execute(&mut **tx).await?;
+            add_user(person, now).execute(&mut **tx).await?;
             let Some(phc) = phc else { return Ok(true) };
             password(person.user.id, phc, now)
         }
@@ -267,11 +269,6 @@ async fn carry_out<DB: Dialect>(
         }
     };
     Ok(DB::changed(&statement.execute(&mut **tx).await?) == 1)
-}
-
-fn new_user<DB: Dialect>(person: &Person, now: Timestamp) -> Statement<'static, DB> {
-    let Person { user, email, display_name, admin, .. } = person.clone();
-    add_user(user.id, &NewUser { username: user.username, email, display_name }, admin, now)
 }
 
 fn switch<DB: Dialect>(statement: &'static str, id: UserId, on: bool, now: Timestamp) -> Statement<'static, DB> {

@@ -3,7 +3,7 @@
 use chunkgate::{auth::Method, db};
 
 use crate::{
-    local::{PEPPER, add_user, new_key, right},
+    local::{PEPPER, add_user, keep_key, new_key, right},
     support::{Answer, TestApp, form},
 };
 
@@ -24,7 +24,7 @@ async fn service() -> (TestApp, String) {
     let stores = db::connect(&app.config.database, app.config.storage.local.durability).await.expect("connects");
     let ann = add_user(&stores, "ann", &app.clock).await;
     let (key, kept) = new_key(ann, &*app.clock);
-    stores.credentials.add_key(&kept).await.expect("kept");
+    keep_key(&stores, &kept).await;
     stores.close().await;
     (app, format!("ApiKey ann:{}", key.reveal()))
 }

@@ -443,7 +443,7 @@ async fn local_keys_beside_passwords_of_the_identity_server() {
     let stores = stores(&app).await;
     let carol = crate::local::add_user(&stores, "carol", &app.clock).await;
     let (key, kept) = crate::local::new_key(carol, &*app.clock);
-    stores.credentials.add_key(&kept).await.expect("kept");
+    crate::local::keep_key(&stores, &kept).await;
     list(&app, Method::ApiKey, "carol", key.reveal()).await.expect(200);
     list(&app, Method::Basic, "carol", "carol's password").await.expect(200);
     list(&app, Method::ApiKey, "carol", CAROLS_KEY).await.expect(401);

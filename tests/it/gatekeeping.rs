@@ -13,7 +13,10 @@ use self::{
     house::{House, Known, Owner},
     routes::{Door, ROUTES, Route},
 };
-use crate::{local::new_key, support::Answer};
+use crate::{
+    local::{keep_key, new_key},
+    support::Answer,
+};
 
 /// Names and values. A word in braces stands for a credential of the moment.
 type Pairs = &'static [(&'static str, &'static str)];
@@ -294,7 +297,7 @@ async fn a_key_reaches_what_its_scopes_name_and_no_further() {
     for scope in Scope::ALL {
         let (key, mut kept) = new_key(ann, &*house.app.clock);
         kept.scopes = [scope].into_iter().collect();
-        house.stores.credentials.add_key(&kept).await.expect("kept");
+        keep_key(&house.stores, &kept).await;
         house.keys.insert("scoped-key", key.reveal().to_owned());
         for route in &ROUTES {
             let about = house.prepare(Owner::Ann, route.stage).await;

@@ -120,7 +120,7 @@ async fn given_to(app: &TestApp) -> HashMap<String, String> {
     let stores = db::connect(&app.config.database, app.config.storage.local.durability).await.expect("connects");
     let alice = local::add_user(&stores, "alice", &app.clock).await;
     let (key, kept) = local::new_key(alice, &*app.clock);
-    stores.credentials.add_key(&kept).await.expect("kept");
+    local::keep_key(&stores, &kept).await;
     stores.close().await;
     give("{alice_key}", key.reveal().to_owned());
     give("{alice_basic}", local::right("alice").trim_start_matches("Basic ").to_owned());

@@ -5,17 +5,17 @@ use std::{sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use chunkgate::{
     auth::{AuthError, Gate, Method, Presented, Settings, local, passwords},
-    db::{self, KeptKey, NewUser, Stores},
+    db::{self, Change, KeptKey, Person, Stores},
     domain::{
-        Clock, UserId, after,
+        Clock, Timestamp, UserId, after,
         keys::ApiKey,
-        principal::{Principal, Scope, Scopes},
+        principal::{Principal, Scope, Scopes, User},
     },
     worker::Tasks,
 };
 use serde_json::json;
 
-use crate::support::{Answer, ManualClock, TestApp, form, md5, watch::watch};
+use crate::support::{Answer, ManualClock, TestApp, form, md5, operate, watch::watch};
 
 pub(crate) const PEPPER: &str = "a pepper for the tests, S3CR3T";
 const MINUTE: Duration = Duration::from_secs(60);
@@ -54,8 +54,13 @@ impl House {
     async fn key(&self, of: UserId, change: impl FnOnce(&mut KeptKey)) -> ApiKey {
         let (key, mut kept) = new_key(of, &*self.app.clock);
         change(&mut kept);
-        self.stores.credentials.add_key(&kept).await.expect("kept");
+        keep_key(&self.stores, &kept).await;
         key
+    }
+
+    /// Changes something as an operator does; whether there was anything to change.
+    async fn change(&self, change: Change<'_>) -> bool {
+        operate(&self.stores.operations, change, self.app.clock.now()).await.expect("answers")
     }
 
     async fn get(&self, query: &str, headers: Pairs<'_>) -> Answer {
@@ -96,12 +101,29 @@ pub(crate) fn new_key(of: UserId, clock: &dyn Clock) -> (ApiKey, KeptKey) {
     (key, kept)
 }
 
+pub(crate) async fn keep_key(stores: &Stores, kept: &KeptKey) {
+    assert!(operate(&stores.operations, Change::AddKey(kept), kept.created).await.expect("kept"));
+}
+
+/// A local user to be made.
+pub(crate) fn person(name: &str, created: Timestamp) -> Person {
+    Person {
+        user: User { id: UserId::new(), realm: "local".into(), username: name.into(), epoch: 0 },
+        email: None,
+        display_name: None,
+        admin: false,
+        disabled_by_idp: false,
+        disabled_by_admin: false,
+        has_password: false,
+        created,
+    }
+}
+
 pub(crate) async fn add_user(stores: &Stores, name: &str, clock: &ManualClock) -> UserId {
-    let new = NewUser { username: name.into(), email: None, display_name: None };
-    let id = stores.credentials.add_user(&new, clock.now()).await.expect("added").account.user.id;
+    let person = person(name, clock.now());
     let phc = passwords::hash(&format!("{name}: a p\u{e4}ssword, S3CR3T"));
-    stores.credentials.set_password(id, &phc, clock.now()).await.expect("set");
-    id
+    assert!(operate(&stores.operations, Change::AddUser(&person, Some(&phc)), clock.now()).await.expect("added"));
+    person.user.id
 }
 
 fn basic(name: &str, password: &str) -> String {
@@ -196,12 +218,12 @@ async fn keys_that_do_not_admit() {
     let expired = house.key(ann, |kept| kept.expires = Some(now)).await;
     let soon = house.key(ann, |kept| kept.expires = Some(after(now, MINUTE))).await;
     let revoked = house.key(ann, |_| {}).await;
-    house.stores.credentials.revoke_key(revoked.id(), now).await.expect("answers");
+    assert!(house.change(Change::RevokeKey(revoked.id())).await);
     let unknown = ApiKey::new([9; 8], [9; 32]);
     let forged = ApiKey::new([1; 8], [9; 32]);
     let (_, mut kept) = new_key(ann, &*clock);
     (kept.id, kept.hash) = (forged.id(), unknown.hash(PEPPER.as_bytes()));
-    house.stores.credentials.add_key(&kept).await.expect("kept");
+    keep_key(&house.stores, &kept).await;
     let ask = async |name: &str, key: &str| house.get("", &[("username", name), ("api_key", key)]).await;
     ask("ann", soon.reveal()).await.expect(200);
     clock.advance(MINUTE);
@@ -220,12 +242,12 @@ async fn keys_that_do_not_admit() {
         assert_eq!(answer.json()["code"], "invalid_credentials");
     }
     clock.advance(2 * MINUTE);
-    house.stores.credentials.set_user_disabled(ann, true, clock.now()).await.expect("answers");
+    assert!(house.change(Change::SetDisabled(ann, true)).await);
     assert_eq!(ask("ann", &key).await.expect(403).json()["code"], "account_disabled");
     ask("ann", unknown.reveal()).await.expect(401);
     house.get("", &[("Authorization", &right("ann"))]).await.expect(403);
     house.get("", &[("Authorization", &basic("ann", "wrong"))]).await.expect(401);
-    house.stores.credentials.set_user_disabled(ann, false, clock.now()).await.expect("answers");
+    assert!(house.change(Change::SetDisabled(ann, false)).await);
     ask("ann", &key).await.expect(200);
     house.get("", &[("Authorization", &right("ann"))]).await.expect(200);
     house.stop().await;
@@ -273,7 +295,7 @@ async fn a_rotated_key_is_good_for_a_while_and_uses_are_recorded() {
     let old = house.key(ann, |_| {}).await;
     let (new, kept) = new_key(ann, &*clock);
     let until = after(clock.now(), 10 * MINUTE);
-    assert!(house.stores.credentials.rotate_key(old.id(), &kept, until).await.expect("answers"));
+    assert!(house.change(Change::RotateKey(old.id(), &kept, until)).await);
     let ask = async |key: &ApiKey| house.get("", &[("username", "ann"), ("api_key", key.reveal())]).await.status;
     assert_eq!((ask(&old).await, ask(&new).await), (200, 200));
     let used = async || house.stores.credentials.key(new.id()).await.expect("answers").expect("there").0.last_used;
@@ -356,8 +378,8 @@ impl Desk {
 async fn an_unknown_user_costs_as_much_as_a_known_one() {
     let desk = Desk::open().await;
     add_user(&desk.stores, "ann", &desk.clock).await;
-    let new = NewUser { username: "keys-only".into(), email: None, display_name: None };
-    desk.stores.credentials.add_user(&new, desk.clock.now()).await.expect("added");
+    let new = person("keys-only", desk.clock.now());
+    assert!(operate(&desk.stores.operations, Change::AddUser(&new, None), new.created).await.expect("added"));
     for (work, name) in (1..).zip(["ann", "nobody", "keys-only"]) {
         let outcome = desk.admit(&basic(name, "a wrong password")).await;
         assert_eq!(outcome.expect_err("wrong"), AuthError::Invalid, "{name}");
@@ -385,7 +407,9 @@ async fn a_right_password_is_hashed_once_a_minute() {
     assert_eq!(desk.hasher.runs(), 2);
 
     // A changed password is asked for at once.
-    desk.stores.credentials.set_password(ann, &passwords::hash("another one"), desk.clock.now()).await.expect("set");
+    let phc = passwords::hash("another one");
+    let change = Change::SetPassword(ann, &phc);
+    assert!(operate(&desk.stores.operations, change, desk.clock.now()).await.expect("set"));
     assert_eq!(desk.admit(&right("ann")).await.expect_err("changed"), AuthError::Invalid);
     desk.admit(&basic("ann", "another one")).await.expect("admitted");
     desk.stores.close().await;

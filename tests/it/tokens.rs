@@ -6,7 +6,7 @@ use chunkgate::{
     app,
     auth::Method,
     config::Config,
-    db::{self, Stores},
+    db::{self, Change, Stores},
     domain::{
         Clock as _,
         principal::{Scope, Scopes},
@@ -22,7 +22,7 @@ use crate::{
     support::{
         Answer, Caller, TestApp,
         identity::{Mode, Scripted},
-        md5,
+        md5, operate,
     },
 };
 
@@ -300,7 +300,7 @@ async fn a_token_is_for_no_more_than_the_key_was() {
     let key = async |scopes: Scopes| {
         let (key, mut kept) = local::new_key(ann, &*app.clock);
         kept.scopes = scopes;
-        stores.credentials.add_key(&kept).await.expect("kept");
+        local::keep_key(&stores, &kept).await;
         (kept.id, vec![("Authorization".to_owned(), format!("ApiKey ann:{}", key.reveal()))])
     };
     let begin = async |key: &[(String, String)], name: &str| {
@@ -317,7 +317,8 @@ async fn a_token_is_for_no_more_than_the_key_was() {
     bearer.get(RAW).await.expect(403);
     assert_eq!(status(&bearer, &id).await.expect(403).json()["code"], "scope_denied");
     bearer.cancel(&id).await.expect(403);
-    assert!(stores.credentials.revoke_key(number, app.clock.now()).await.expect("answers"));
+    let revoked = operate(&stores.operations, Change::RevokeKey(number), app.clock.now()).await;
+    assert!(revoked.expect("answers"));
     raw_chunk(&bearer, None, (6, 7, 8), b"67").await.expect(401);
     stores.close().await;
     app.stop().await;

@@ -1,7 +1,7 @@
 //! Local users, passwords and API keys.
 
 use chunkgate::{
-    db::{KeptKey, LocalUser, NewUser, StoreError},
+    db::{Change, KeptKey, LocalUser, Person, StoreError},
     domain::{
         UserId,
         keys::ApiKey,
@@ -10,6 +10,7 @@ use chunkgate::{
 };
 
 use super::{Db, at, profile, provisioned, race};
+use crate::{local::person, support::operate};
 
 contract!(
     a_name_is_given_once,
@@ -22,12 +23,17 @@ contract!(
     an_unknown_scope_is_corrupt,
 );
 
-fn new(username: &str) -> NewUser {
-    NewUser { username: username.into(), email: Some("a@example.org".into()), display_name: None }
+fn new(username: &str) -> Person {
+    Person { email: Some("a@example.org".into()), ..person(username, at(0)) }
+}
+
+async fn change(db: &Db, change: Change<'_>, seconds: i64) -> Result<bool, StoreError> {
+    operate(&db.stores.operations, change, at(seconds)).await
 }
 
 async fn added(db: &Db, username: &str) -> LocalUser {
-    db.stores.credentials.add_user(&new(username), at(0)).await.expect("added")
+    assert!(change(db, Change::AddUser(&new(username), None), 0).await.expect("added"));
+    db.stores.credentials.user(username).await.expect("answers").expect("is there")
 }
 
 fn key(of: UserId, number: u8) -> KeptKey {
@@ -49,7 +55,7 @@ fn key(of: UserId, number: u8) -> KeptKey {
 
 async fn kept(db: &Db, of: UserId, number: u8) -> KeptKey {
     let key = key(of, number);
-    db.stores.credentials.add_key(&key).await.expect("kept");
+    assert!(change(db, Change::AddKey(&key), 0).await.expect("kept"));
     key
 }
 
@@ -62,8 +68,8 @@ async fn a_name_is_given_once(db: &Db) {
     provisioned(db, &profile("s1", "ada")).await;
     let credentials = &db.stores.credentials;
     let answers = race(5, |_| {
-        let credentials = credentials.clone();
-        async move { credentials.add_user(&new("ada"), at(0)).await }
+        let operations = db.stores.operations.clone();
+        async move { operate(&operations, Change::AddUser(&new("ada"), None), at(0)).await }
     })
     .await;
     let refused = answers.iter().filter(|answer| matches!(answer, Err(StoreError::Conflict))).count();
@@ -82,26 +88,26 @@ async fn a_user_is_disabled_by_an_operator(db: &Db) {
     let credentials = &db.stores.credentials;
     let ada = added(db, "ada").await.account;
     for disabled in [true, false] {
-        assert!(credentials.set_user_disabled(ada.user.id, disabled, at(1)).await.expect("answers"));
+        assert!(change(db, Change::SetDisabled(ada.user.id, disabled), 1).await.expect("answers"));
         let known = credentials.user("ada").await.expect("answers").expect("is there");
         assert_eq!(known.account.disabled, disabled);
         let account = db.stores.accounts.find(ada.user.id).await.expect("answers").expect("is there");
         assert_eq!(account.disabled, disabled);
         assert_eq!((account.user.epoch, known.account.user.epoch), (1, 1), "raised by disabling, and by nothing else");
     }
-    assert!(!credentials.set_user_disabled(UserId::new(), true, at(1)).await.expect("answers"));
+    assert!(!change(db, Change::SetDisabled(UserId::new(), true), 1).await.expect("answers"));
 }
 
 async fn a_password_is_set_and_changed(db: &Db) {
     let credentials = &db.stores.credentials;
     let ada = added(db, "ada").await.account;
     for (epoch, phc) in [(1, "$one"), (2, "$two")] {
-        credentials.set_password(ada.user.id, phc, at(1)).await.expect("set");
+        assert!(change(db, Change::SetPassword(ada.user.id, phc), 1).await.expect("set"));
         let known = credentials.user("ada").await.expect("answers").expect("is there");
         assert_eq!((known.phc.as_deref(), known.account.user.epoch), (Some(phc), epoch));
         assert!(!format!("{known:?}").contains(phc));
     }
-    assert!(credentials.set_password(UserId::new(), "$", at(1)).await.is_err(), "nobody's password");
+    assert!(change(db, Change::SetPassword(UserId::new(), "$"), 1).await.is_err(), "nobody's password");
 }
 
 async fn a_key_is_kept_and_found(db: &Db) {
@@ -109,9 +115,9 @@ async fn a_key_is_kept_and_found(db: &Db) {
     let ada = added(db, "ada").await.account;
     let one = kept(db, ada.user.id, 1).await;
     let endless = KeptKey { expires: None, scopes: Scopes::ALL, ..key(ada.user.id, 2) };
-    credentials.add_key(&endless).await.expect("kept");
+    assert!(change(db, Change::AddKey(&endless), 0).await.expect("kept"));
     assert_eq!(credentials.key(one.id).await.expect("answers"), Some((one.clone(), ada.clone())));
-    assert!(matches!(credentials.add_key(&one).await, Err(StoreError::Conflict)));
+    assert!(matches!(change(db, Change::AddKey(&one), 0).await, Err(StoreError::Conflict)));
     assert_eq!(credentials.keys(ada.user.id).await.expect("answers"), [one.clone(), endless]);
     assert_eq!(credentials.keys(UserId::new()).await.expect("answers"), []);
     assert_eq!(credentials.key(key(ada.user.id, 9).id).await.expect("answers"), None);
@@ -133,8 +139,8 @@ async fn a_key_is_rotated_once(db: &Db) {
     let one = kept(db, ada.user.id, 1).await;
     let next = |number| key(ada.user.id, number);
     let answers = race(5, |number| {
-        let (credentials, next) = (credentials.clone(), next(10 + number as u8));
-        async move { credentials.rotate_key(one.id, &next, at(50)).await.expect("answers") }
+        let (operations, next) = (db.stores.operations.clone(), next(10 + number as u8));
+        async move { operate(&operations, Change::RotateKey(one.id, &next, at(50)), at(1)).await.expect("answers") }
     })
     .await;
     assert_eq!(answers.into_iter().filter(|done| *done).count(), 1);
@@ -148,13 +154,14 @@ async fn a_key_is_revoked_once(db: &Db) {
     let credentials = &db.stores.credentials;
     let ada = added(db, "ada").await.account;
     let one = kept(db, ada.user.id, 1).await;
-    assert!(credentials.revoke_key(one.id, at(5)).await.expect("answers"));
-    assert!(!credentials.revoke_key(one.id, at(6)).await.expect("answers"));
+    assert!(change(db, Change::RevokeKey(one.id), 5).await.expect("answers"));
+    assert!(!change(db, Change::RevokeKey(one.id), 6).await.expect("answers"));
     let owner = credentials.key(one.id).await.expect("answers").expect("is there").1;
     assert_eq!(owner.user.epoch, 1, "once");
     let read = read(db, &one).await;
     assert!(read.revoked == Some(at(5)) && !read.is_good(at(4)));
-    assert!(!credentials.rotate_key(one.id, &key(ada.user.id, 2), at(50)).await.expect("answers"));
+    let late = key(ada.user.id, 2);
+    assert!(!change(db, Change::RotateKey(one.id, &late, at(50)), 6).await.expect("answers"));
     assert_eq!(credentials.keys(ada.user.id).await.expect("answers").len(), 1);
 }
 

@@ -12,6 +12,7 @@ use chunkgate::{
 };
 
 use super::{Db, at, inserted, upload};
+use crate::local;
 
 contract!(
     a_change_and_its_line_are_one,
@@ -30,16 +31,7 @@ fn entry(deed: Deed, time: i64) -> Entry {
 }
 
 fn person(name: &str) -> Person {
-    Person {
-        user: User { id: UserId::new(), realm: "local".into(), username: name.into(), epoch: 0 },
-        email: None,
-        display_name: Some("A Name".into()),
-        admin: true,
-        disabled_by_idp: false,
-        disabled_by_admin: false,
-        has_password: false,
-        created: at(1),
-    }
+    Person { display_name: Some("A Name".into()), admin: true, ..local::person(name, at(1)) }
 }
 
 async fn added(db: &Db, name: &str) -> Person {

@@ -9,7 +9,7 @@ use std::{
 use chunkgate::{
     auth::Method,
     config::Config,
-    db::{self, Stores},
+    db::{self, Change, Stores},
     domain::{Clock as _, after, before, signing},
 };
 
@@ -18,8 +18,8 @@ use super::{
     routes::{CHUNKS, FIRST, ROUTES, Route, Sends, Stage},
 };
 use crate::{
-    local::{self, PEPPER, add_user, new_key},
-    support::{Answer, Caller, TestApp, form, md5, watch::watch},
+    local::{self, PEPPER, add_user, keep_key, new_key},
+    support::{Answer, Caller, TestApp, form, md5, operate, watch::watch},
 };
 
 /// The service, and users of both kinds: of the identity server alice, bob, and carol who is disabled; of the service
@@ -69,7 +69,7 @@ impl House {
     }
 
     async fn people(&mut self) {
-        let (clock, credentials) = (self.app.clock.clone(), self.stores.credentials.clone());
+        let (clock, operations) = (self.app.clock.clone(), &self.stores.operations);
         let now = clock.now();
         let [ann, ben, dora] = [
             add_user(&self.stores, "ann", &clock).await,
@@ -80,14 +80,14 @@ impl House {
         for (word, of) in names.into_iter().chain([("ben-key", ben), ("dora-key", dora)]) {
             let (key, mut kept) = new_key(of, &*clock);
             kept.expires = (word == "expired-key").then_some(now);
-            credentials.add_key(&kept).await.expect("kept");
+            keep_key(&self.stores, &kept).await;
             if word == "revoked-key" {
-                credentials.revoke_key(key.id(), now).await.expect("answers");
+                assert!(operate(operations, Change::RevokeKey(key.id()), now).await.expect("answers"));
             }
             self.keys.insert(word, key.reveal().to_owned());
         }
         self.keys.insert("unknown-key", new_key(ann, &*clock).0.reveal().to_owned());
-        assert!(credentials.set_user_disabled(dora, true, now).await.expect("answers"));
+        assert!(operate(operations, Change::SetDisabled(dora, true), now).await.expect("answers"));
     }
 
     pub(super) async fn stop(self) {

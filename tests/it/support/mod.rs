@@ -19,7 +19,13 @@ use chunkgate::{
     app::{self, Running},
     cli::identity::{Directory, Server},
     config::Config,
-    domain::{Clock, SystemClock, Timestamp, principal::Owner, signing},
+    db::{Change, Operations, StoreError},
+    domain::{
+        Clock, SystemClock, Timestamp,
+        operators::{Deed, Entry, Object, Operator},
+        principal::Owner,
+        signing,
+    },
 };
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -408,4 +414,14 @@ pub(crate) fn md5(bytes: &[u8]) -> String {
     let mut running = Running::new(Algorithm::Md5);
     running.update(bytes);
     running.finish().to_hex()
+}
+
+/// Changes users and keys beside the service, as an operator at the shell does. `false`: there was nothing to change.
+pub(crate) async fn operate(
+    operations: &Arc<dyn Operations>,
+    change: Change<'_>,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let entry = Entry::new(&Operator::of_the_shell(), Deed::UserAdd, Object::user(None, "someone"), now);
+    operations.apply(change, &entry).await
 }
