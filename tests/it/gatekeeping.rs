@@ -1,8 +1,7 @@
 //! Who gets in where: every kind of credential, in every place where it may stand, at every route of every door.
 //!
 //! A test is a table of presentations, and each row is presented at every route that can carry it. What is admitted has
-//! its effect; what is not is refused in the dialect of the door and changes nothing. An upload token is one more kind:
-//! its words go into `House::words`, and its rows into a table of their own.
+//! its effect; what is not is refused in the dialect of the door and changes nothing.
 
 mod house;
 mod routes;
@@ -11,7 +10,7 @@ use chunkgate::{auth::Method, domain::principal::Scope};
 
 use self::{
     house::{House, Known, Owner},
-    routes::{Door, ROUTES, Route},
+    routes::{Door, ROUTES, Route, Stage},
 };
 use crate::{
     local::{keep_key, new_key},
@@ -204,6 +203,50 @@ const PASSWORDS: &[Row] = &[
     Row("a disabled user's", &[("Authorization", "Basic {dora-basic}")], &[], &[], Disabled),
 ];
 
+#[rustfmt::skip]
+const TOKENS: &[Row] = &[
+    Row("as a header", &[("Upload-Token", "{token}")], &[], &[], Yes),
+    Row("as a header in any case", &[("UPLOAD-tOKEN", "{token}")], &[], &[], Yes),
+    Row("as a header with _", &[("upload_token", "{token}")], &[], &[], Yes),
+    Row("a user's name beside it", &[("Upload-Token", "{token}"), ("username", "somebody")], &[], &[], Yes),
+    Row("another upload's", &[("Upload-Token", "{other-token}")], &[], &[], Foreign),
+    Row("another user's", &[("Upload-Token", "{alices-token}")], &[], &[], Foreign),
+
+    Row("a header twice", &[("Upload-Token", "{token}"), ("Upload-Token", "{token}")], &[], &[], Ambiguous),
+    Row("a header with _ and with -", &[("Upload-Token", "{token}"), ("upload_token", "{token}")], &[], &[], Ambiguous),
+    Row("and a key", &[("Upload-Token", "{token}"), ("Authorization", "ApiKey ann:{ann-key}")], &[], &[], Ambiguous),
+    Row("and a key as fields", &[("Upload-Token", "{token}")], &[], ANN, Ambiguous),
+    Row("and a password", &[("Upload-Token", "{token}"), ("Authorization", "Basic {ann-basic}")], &[], &[], Ambiguous),
+    Row("and a signature in the query", &[("Upload-Token", "{token}")], ALICES_FIELDS, &[], Ambiguous),
+    Row("as a bearer token", &[("Authorization", "Bearer {token}")], &[], &[], Malformed),
+    Row("in the query, where none is looked for", &[], &[("Upload-Token", "{token}")], &[], Missing),
+    Row("as a field, where none is looked for", &[], &[], &[("upload_token", "{token}")], Missing),
+    Row("changed on the way", &[("Upload-Token", "{changed-token}")], &[], &[], Invalid),
+    Row("none", &[("Upload-Token", "let me in")], &[], &[], Invalid),
+    Row("empty", &[("Upload-Token", "")], &[], &[], Invalid),
+];
+
+/// What a token hears at a route: one that is right begins no upload, and at the raw door, whose chunks name nothing but
+/// their file, the chunk of another file is the beginning of another upload.
+fn of_token(says: Says, route: &Route) -> Says {
+    match says {
+        Yes | Foreign if route.begins() => Says::Scope,
+        Foreign if route.what == "raw, next chunk" => Says::Scope,
+        says => says,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upload_tokens_at_every_route() {
+    let mut house = House::start(|_| {}).await;
+    for (word, owner) in [("other-token", Owner::Ann), ("alices-token", Owner::Alice)] {
+        let upload = house.prepare(owner, Stage::Half).await;
+        house.keys.insert(word, upload.token);
+    }
+    assert!(house.judge_by(Owner::Ann, TOKENS, of_token).await > 150);
+    house.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn signatures_in_every_place_at_every_route() {
     let house = House::start(|_| {}).await;
@@ -277,7 +320,8 @@ async fn what_is_not_enabled_is_refused_and_never_taken_for_nothing() {
         for row in *rows {
             for route in ROUTES.iter().filter(|route| row.3.is_empty() || route.takes_fields()) {
                 // Only "let in" and "refused" are told apart here: nobody's upload is asked about.
-                let about = Known { id: uuid::Uuid::new_v4().to_string(), file: house.fresh_name() };
+                let about =
+                    Known { id: uuid::Uuid::new_v4().to_string(), file: house.fresh_name(), ..Known::default() };
                 let answer = house.present(row, route, &about).await;
                 match row.4 {
                     Yes => check(row, route, Foreign, &answer),
