@@ -290,7 +290,9 @@ impl Operators {
         let now = self.now();
         let life = old.expires.and_then(|end| Duration::try_from(end.duration_since(old.created)).ok());
         let (key, kept) = self.minted(old.user, old.label.clone(), old.scopes, life.map(|life| after(now, life)))?;
-        let until = after(now, overlap);
+        // A key whose own end is nearer does not live longer for having been followed.
+        let ends = after(now, overlap);
+        let until = old.expires.map_or(ends, |end| end.min(ends));
         let entry = Entry::new(by, Deed::KeyRotate, Object::key(id, &owner), now);
         let entry = entry.saying(format!("followed by {}", kept.id));
         if !old.is_good(now) || !self.facts.apply(Change::RotateKey(id, &kept, until), &entry).await? {

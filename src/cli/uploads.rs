@@ -164,7 +164,10 @@ async fn show(args: &OneArgs) -> Result<(), Failure> {
     for (name, value) in answer.json.as_object().into_iter().flatten() {
         print(&format!("{name:<10}  {}\n", text(value)));
     }
-    print(&format!("{:<10}  {}/api/v1/uploads/{}/content\n", "url", client.base(), args.id));
+    // Operators do not read what is in other people's uploads.
+    if !args.reach.all {
+        print(&format!("{:<10}  {}/api/v1/uploads/{}/content\n", "url", client.base(), args.id));
+    }
     Ok(())
 }
 

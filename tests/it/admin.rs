@@ -154,6 +154,10 @@ async fn only_operators_come_in_and_no_other_page() {
         let answer = office.ask_as("", "OPTIONS", &path, Value::Null, &preflight).await.expect(204);
         assert_eq!(answer.header("access-control-allow-origin"), None);
     }
+    // The token of an operator's upload is for that upload.
+    let token = office.upload(&office.root, "x").await.expect(200).header("upload-token").expect("a token").to_owned();
+    let by_token = office.ask_as("", "GET", "/users", Value::Null, &[("Upload-Token", &token)]).await.expect(403);
+    assert_eq!(by_token.json()["code"], "scope_denied");
     // A signature of the identity server never makes an operator, and what is no route is not told to strangers.
     let signed = office.app.user("alice").get(&format!("{API}/users")).await.expect(403);
     assert_eq!(signed.json()["code"], "scope_denied");
@@ -270,6 +274,10 @@ async fn keys_are_made_shown_once_rotated_and_revoked() {
             "root key.create key ann done"
         ]
     );
+    // An overlap does not make a key live longer than it would have.
+    let brief = office.ask("POST", &keys, json!({"expires_in": "1h"})).await.expect(201).json();
+    let path = format!("/keys/{}/rotate", brief["id"].as_str().expect("an id"));
+    assert_eq!(office.post(&path).await.expect(201).json()["old_good_until"], brief["expires"]);
     // The secret is in the one answer and nowhere else.
     let secret = text.split('_').nth(2).expect("a secret");
     for path in [&keys, "/audit", &format!("/keys/{id}")] {
@@ -445,7 +453,8 @@ async fn an_operators_key_reaches_everybodys_uploads_from_the_shell() {
     assert!(!run(&office, &["uploads", "list"]).await.contains("one.bin"), "root has none");
     let listed = run(&office, &["uploads", "list", "--all", "--search", "ONE"]).await;
     assert!(listed.contains("one.bin") && listed.contains("ann") && !listed.contains("two.bin"), "{listed}");
-    assert!(run(&office, &["uploads", "show", "--all", &ids[0]]).await.contains("receiving"));
+    let shown = run(&office, &["uploads", "show", "--all", &ids[0]]).await;
+    assert!(shown.contains("receiving") && !shown.contains("/content"), "{shown}");
     run(&office, &["uploads", "cancel", "--all", &ids[0]]).await;
     run(&office, &["uploads", "expire", &ids[1]]).await;
     assert_eq!(
