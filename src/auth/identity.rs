@@ -5,7 +5,7 @@
 //! question is an answer. Everything else, a bare 401 page of some proxy included, is [`CannotCheck`], which says
 //! nothing about the proof: a client that would read it as a refusal throws its half-done upload away.
 //!
-//! What is deliberately not done: remembering answers (see `verdicts`) and deciding what they mean (see `federated`).
+//! What is deliberately not done: remembering answers (see `verdicts`) and acting on them (see `desk`).
 
 mod line;
 mod settings;

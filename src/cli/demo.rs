@@ -71,7 +71,8 @@ pub async fn run(args: &DemoArgs) -> Result<(), Failure> {
     start(config, service, identity).await
 }
 
-/// The demo's settings: API keys for the console, query credentials for copy-paste links, its own identity server, one folder for all data.
+/// The demo's settings: API keys for the console, query credentials for copy-paste links, its own identity server, one
+/// folder for all data.
 fn configure(args: &DemoArgs, identity: SocketAddr) -> Result<Config, Failure> {
     let mut sources = Sources::of_process(args.config.clone());
     for (key, value) in
