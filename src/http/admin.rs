@@ -87,7 +87,7 @@ pub fn routes(app: AppState, operators: Operators, uploads: AllUploads) -> Route
     let router = routes.into_iter().fold(rest, |router, (path, deeds)| {
         router.route(&format!("{API}{path}"), deeds.clone()).route(&format!("{API}{path}/"), deeds)
     });
-    let guarded = router.layer(from_fn_with_state(app.clone(), same_origin));
+    let guarded = router.method_not_allowed_fallback(not_so).layer(from_fn_with_state(app.clone(), same_origin));
     guarded.with_state(Desk { app, operators, uploads })
 }
 
@@ -112,6 +112,10 @@ impl FromRequestParts<Desk> for Operating {
 
 async fn nothing(_: Operating) -> Problem {
     Problem::not_found()
+}
+
+async fn not_so(_: Operating) -> Problem {
+    Problem::new(Code::MethodNotAllowed, "see the Allow header")
 }
 
 /// An answer with a secret that is shown once.

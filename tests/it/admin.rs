@@ -163,6 +163,9 @@ async fn only_operators_come_in_and_no_other_page() {
     assert_eq!(signed.json()["code"], "scope_denied");
     office.ask_as("", "GET", "/nowhere", Value::Null, &[]).await.expect(401);
     office.ask("GET", "/nowhere", Value::Null).await.expect(404);
+    office.ask_as("", "DELETE", "/users", Value::Null, &[]).await.expect(401);
+    office.ask_as(&office.ann, "DELETE", "/users", Value::Null, &[]).await.expect(403);
+    assert!(office.ask("DELETE", "/users", Value::Null).await.expect(405).header("allow").is_some());
     office.app.stop().await;
 }
 
