@@ -18,7 +18,7 @@ use secrecy::ExposeSecret as _;
 
 use self::line::{Line, Turn};
 use crate::domain::Clock;
-pub use settings::Settings;
+pub use settings::{Settings, check_name};
 pub use wire::{
     Answer, Cache, Key, Limits, MAX_GROUPS, MAX_NAME_BYTES, Proof, Question, Request, Service, Status, User, VERSION,
     code,

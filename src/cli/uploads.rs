@@ -29,7 +29,7 @@ enum Deed {
     /// Cancel uploads; of a complete one the content is removed
     Cancel(EndArgs),
     /// End the time of anybody's uploads, as an operator; of a complete one the content is removed
-    Expire(EndArgs),
+    Expire(ExpireArgs),
 }
 
 /// Whose uploads.
@@ -90,6 +90,15 @@ struct EndArgs {
     reach: Reach,
 }
 
+#[derive(Debug, Clone, Args)]
+struct ExpireArgs {
+    /// The uploads' ids, with or without dashes
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<UploadId>,
+    #[command(flatten)]
+    connect: Connect,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 #[value(rename_all = "lower")]
 enum State {
@@ -107,9 +116,9 @@ pub async fn run(args: &UploadsArgs) -> Result<(), Failure> {
     match &args.deed {
         Deed::List(args) => list(args).await,
         Deed::Show(args) => show(args).await,
-        Deed::Cancel(args) if args.reach.all => end(args, "cancel", "cancelled").await,
+        Deed::Cancel(args) if args.reach.all => end(&args.ids, &args.connect, "cancel", "cancelled").await,
         Deed::Cancel(args) => cancel(args).await,
-        Deed::Expire(args) => end(args, "expire", "expired").await,
+        Deed::Expire(args) => end(&args.ids, &args.connect, "expire", "expired").await,
     }
 }
 
@@ -173,24 +182,25 @@ async fn show(args: &OneArgs) -> Result<(), Failure> {
 
 async fn cancel(args: &EndArgs) -> Result<(), Failure> {
     let ask = async |client: &Client, id| client.delete(&format!("/api/v1/uploads/{id}")).await;
-    each(args, ask, "cancelled").await
+    each(&args.ids, &args.connect, ask, "cancelled").await
 }
 
 /// Ends uploads as an operator.
-async fn end(args: &EndArgs, how: &str, done: &str) -> Result<(), Failure> {
+async fn end(ids: &[UploadId], connect: &Connect, how: &str, done: &str) -> Result<(), Failure> {
     let ask = async |client: &Client, id| client.post(&format!("/api/v1/admin/uploads/{id}/{how}")).await;
-    each(args, ask, done).await
+    each(ids, connect, ask, done).await
 }
 
 /// Asks for a deed to each upload; one that fails does not stop the others.
 async fn each(
-    args: &EndArgs,
+    ids: &[UploadId],
+    connect: &Connect,
     ask: impl AsyncFn(&Client, UploadId) -> Result<Answer, String>,
     done: &str,
 ) -> Result<(), Failure> {
-    let client = Client::new(&args.connect)?;
+    let client = Client::new(connect)?;
     let mut failed = false;
-    for id in &args.ids {
+    for id in ids {
         match expect(&client, ask(&client, *id).await) {
             Ok(_) => print(&format!("{id} {done}\n")),
             Err(Failure::Failed(sentence)) => {

@@ -9,7 +9,7 @@ use hyper::{
 use secrecy::ExposeSecret as _;
 
 use super::Config;
-use crate::domain::token::LONGEST_LIFE;
+use crate::{auth::identity::check_name, domain::token::LONGEST_LIFE};
 
 /// First path segments that belong to the service itself.
 const OWN_ROUTES: [&str; 8] = ["admin", "api", "client", "demo", "healthz", "metrics", "openapi.json", "readyz"];
@@ -117,9 +117,8 @@ fn identity(config: &Config, found: &mut Findings) {
         found.push(("identity.token", "must consist of visible ASCII characters: it is sent in a header".into()));
     }
     for (key, name) in [("identity.audience", &identity.audience), ("identity.realm", &identity.realm)] {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/".contains(&byte);
-        if name.is_empty() || !name.bytes().all(plain) {
-            found.push((key, "must consist of letters, digits and -._~:/".into()));
+        if let Err(reason) = check_name(name) {
+            found.push((key, reason));
         }
     }
     if let Err(reason) = identity.check_realm() {

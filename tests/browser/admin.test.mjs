@@ -30,6 +30,15 @@ async function open() {
   await page.goto(`${demo.url}/admin/`);
 }
 
+/** A new key of the operator that is good for uploads only. */
+async function ordinaryKey() {
+  const headers = { Authorization: `ApiKey operator:${key()}`, "Content-Type": "application/json" };
+  const ask = async (path, options) => (await fetch(`${demo.url}/api/v1/admin${path}`, { headers, ...options })).json();
+  const { users } = await ask("/users?search=operator");
+  const made = await ask(`/users/${users[0].id}/keys`, { method: "POST", body: JSON.stringify({ label: "ordinary" }) });
+  return made.api_key;
+}
+
 async function signIn() {
   await open();
   await page.getByRole("textbox", { name: "User" }).fill("operator");
@@ -53,6 +62,12 @@ test("wrong and ordinary credentials stay outside", async () => {
   await page.getByLabel("API key or password").fill("cg_nonsense");
   await button("Sign in").click();
   await page.getByRole("alert").filter({ hasText: "not valid" }).waitFor();
+  assert.equal(await page.getByRole("heading", { name: "Uploads" }).count(), 0);
+  assert.equal(await page.evaluate(() => sessionStorage.length), 0);
+
+  await page.getByLabel("API key or password").fill(await ordinaryKey());
+  await button("Sign in").click();
+  await page.getByRole("alert").filter({ hasText: "not an operator's" }).waitFor();
   assert.equal(await page.getByRole("heading", { name: "Uploads" }).count(), 0);
   assert.equal(await page.evaluate(() => sessionStorage.length), 0);
 });

@@ -62,10 +62,7 @@ impl Settings {
     pub fn check(&self) -> Result<(), String> {
         self.endpoint()?;
         for (name, value) in [("realm", &self.realm), ("audience", &self.audience)] {
-            let plain = value.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(&byte));
-            if !plain || !(1..=MAX_NAME_BYTES).contains(&value.len()) {
-                return Err(format!("identity.{name} must be 1 to 255 visible ASCII characters without quotes"));
-            }
+            check_name(value).map_err(|reason| format!("identity.{name} {reason}"))?;
         }
         self.check_realm().map_err(|reason| format!("identity.realm {reason}"))?;
         let times = [("connect_timeout", self.connect_timeout), ("try_timeout", self.try_timeout)];
@@ -140,6 +137,18 @@ impl Settings {
             );
         }
         Ok(token)
+    }
+}
+
+/// Whether the text can name a realm or an audience: it stands in headers, in answers and in other people's settings.
+///
+/// # Errors
+/// What it must be.
+pub fn check_name(text: &str) -> Result<(), String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/".contains(&byte);
+    match (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(plain) {
+        true => Ok(()),
+        false => Err("must consist of 1 to 255 letters, digits and -._~:/".into()),
     }
 }
 
