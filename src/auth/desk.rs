@@ -21,6 +21,9 @@ use crate::{
     worker::Tasks,
 };
 
+/// Most that the identity server is told of a request's method, path and host, in bytes each.
+const MAX_TOLD_BYTES: usize = 2048;
+
 /// Asks one identity server, for all authenticators that rely on it.
 pub(super) struct Desk {
     client: identity::Client,
@@ -100,14 +103,8 @@ impl Desk {
 
     /// Asks, and provisions whom the answer calls active. Runs to its end whoever still waits for it.
     pub(super) async fn ask(self: Arc<Self>, case: Case) -> Settled {
-        let request = identity::Request {
-            method: case.request.method,
-            path: case.request.path,
-            host: case.request.host,
-            client_ip: case.request.client_ip.map(|ip| ip.to_string()),
-        };
         let scheme = scheme(&case.proof);
-        let Ok(answer) = self.client.ask(case.proof, request).await else { return Settled::cannot_check() };
+        let Ok(answer) = self.client.ask(case.proof, told(case.request)).await else { return Settled::cannot_check() };
         let settled = match answer.status {
             Status::Active if !is_strong_enough(scheme, &answer) => Ok(refused(Refusal::SchemeNotAllowed, &answer)),
             Status::Active => self.active(&answer, case.good_until).await,
@@ -153,6 +150,21 @@ impl Desk {
             _ => Refusal::Invalid,
         };
         Ok(refused(refusal, answer))
+    }
+}
+
+/// The request as the identity server is told of it. What its sender may write as long as a head is cut: a question that
+/// is too large to be read gets no answer, and whoever could ask some of those would stop the asking for everybody.
+fn told(request: Facts) -> identity::Request {
+    let cut = |mut text: String| {
+        text.truncate(text.floor_char_boundary(MAX_TOLD_BYTES));
+        text
+    };
+    identity::Request {
+        method: cut(request.method),
+        path: cut(request.path),
+        host: request.host.map(cut),
+        client_ip: request.client_ip.map(|ip| ip.to_string()),
     }
 }
 
@@ -205,6 +217,22 @@ mod tests {
             1 => Proof::ApiKey { username: a, api_key: b },
             _ => Proof::Basic { username: a, password: b },
         }
+    }
+
+    #[test]
+    fn no_request_makes_a_question_that_is_too_large() {
+        let long = "\"".repeat(32 * 1024);
+        let request = Facts {
+            method: long.clone(),
+            path: long.clone(),
+            host: Some(long.clone()),
+            client_ip: Some([10, 0, 0, 1].into()),
+        };
+        let request = told(request);
+        let json = serde_json::to_vec(&request).expect("JSON").len();
+        assert!(long.starts_with(&request.path) && json < identity::MAX_MESSAGE_BYTES / 4, "{json}");
+        let path = format!("/{}", "é".repeat(2048));
+        assert_eq!(told(Facts { path, ..Facts::default() }).path.len(), MAX_TOLD_BYTES - 1);
     }
 
     proptest! {
