@@ -82,12 +82,14 @@ pub fn routes(app: AppState, operators: Operators, uploads: AllUploads) -> Route
         ("/uploads/{id}/expire", post(uploads::expire)),
         ("/audit", get(trail::list)),
     ];
-    // Whoever proves nothing does not even learn which routes there are.
-    let rest = Router::new().route(&format!("{API}/{{*rest}}"), any(nothing));
+    // Whoever proves nothing is told that first, whatever the path and the method.
+    let rest = [API, &format!("{API}/"), &format!("{API}/{{*rest}}")]
+        .into_iter()
+        .fold(Router::new(), |router, path| router.route(path, any(nothing)));
     let router = routes.into_iter().fold(rest, |router, (path, deeds)| {
         router.route(&format!("{API}{path}"), deeds.clone()).route(&format!("{API}{path}/"), deeds)
     });
-    let guarded = router.method_not_allowed_fallback(not_so).layer(from_fn_with_state(app.clone(), same_origin));
+    let guarded = router.method_not_allowed_fallback(wrong_method).layer(from_fn_with_state(app.clone(), same_origin));
     guarded.with_state(Desk { app, operators, uploads })
 }
 
@@ -114,7 +116,7 @@ async fn nothing(_: Operating) -> Problem {
     Problem::not_found()
 }
 
-async fn not_so(_: Operating) -> Problem {
+async fn wrong_method(_: Operating) -> Problem {
     Problem::new(Code::MethodNotAllowed, "see the Allow header")
 }
 

@@ -163,9 +163,14 @@ async fn only_operators_come_in_and_no_other_page() {
     assert_eq!(signed.json()["code"], "scope_denied");
     office.ask_as("", "GET", "/nowhere", Value::Null, &[]).await.expect(401);
     office.ask("GET", "/nowhere", Value::Null).await.expect(404);
-    office.ask_as("", "DELETE", "/users", Value::Null, &[]).await.expect(401);
-    office.ask_as(&office.ann, "DELETE", "/users", Value::Null, &[]).await.expect(403);
-    assert!(office.ask("DELETE", "/users", Value::Null).await.expect(405).header("allow").is_some());
+    for (method, path, known) in
+        [("GET", "", 404), ("GET", "/", 404), ("DELETE", "/users", 405), ("PUT", "/audit/", 405)]
+    {
+        office.ask_as("", method, path, Value::Null, &[]).await.expect(401);
+        office.ask_as(&office.ann, method, path, Value::Null, &[]).await.expect(403);
+        let answer = office.ask(method, path, Value::Null).await.expect(known);
+        assert_eq!(answer.header("allow").is_some(), known == 405, "{method} {path}");
+    }
     office.app.stop().await;
 }
 
@@ -358,6 +363,7 @@ async fn nonsense_is_a_400_that_says_so() {
         ("/users", json!({"username": "a", "admin": "yes"}), "admin"),
         ("/users", json!({"username": "a", "role": "x"}), "role"),
         ("/users", json!([]), "body"),
+        ("/users", json!(["eve", null, null, true, true]), "object"),
         (&*keys, json!({"scopes": ["root"]}), "scopes"),
         (&*keys, json!({"scopes": []}), "scope"),
         (&*keys, json!({"label": "a\nb"}), "label"),

@@ -87,6 +87,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             return Err(bad(format!("the body has at most {MAX_BODY_BYTES} bytes")));
         }
         let text = if bytes.is_empty() { b"{}" } else { &*bytes };
+        // An array of the members' values, in their order, would be read as well.
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            return Err(bad("the body must be an object of JSON"));
+        }
         let mut json = serde_json::Deserializer::from_slice(text);
         let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let (at, why) = (error.path().to_string(), error.inner().to_string());
