@@ -101,13 +101,14 @@ async fn list(
     Admitted(by): Admitted,
     State(app): State<AppState>,
     query: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<Listed>, Problem> {
+) -> Result<Response, Problem> {
     let Query(asked) = query.map_err(|error| bad(error.body_text()))?;
     let listing = listing(&asked)?;
     let mut found = app.uploads.list(&by, &Listing { limit: listing.limit + 1, ..listing }).await?;
     let next_cursor = paging::cut(&mut found, listing.limit, |upload| (upload.created, upload.id.simple()));
     let now = app.uploads.now();
-    Ok(Json(Listed { uploads: found.iter().map(|upload| show(upload, now)).collect(), next_cursor }))
+    let listed = Listed { uploads: found.iter().map(|upload| show(upload, now)).collect(), next_cursor };
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(listed)).into_response())
 }
 
 async fn status(Admitted(by): Admitted, State(app): State<AppState>, id: Named) -> Result<Response, Problem> {

@@ -31,6 +31,9 @@ async fn an_upload_as_it_grows() {
         assert_eq!(&shown[key], value, "{key}");
     }
     assert_eq!(shown["digest"], json!(null));
+    for path in [&*path, "/api/v1/uploads"] {
+        assert_eq!(alice.get(path).await.header("cache-control"), Some("no-store"), "{path}");
+    }
     assert_eq!(
         shown["id"].as_str().map(|id| id.replace('-', "")),
         Some(id.clone()),
