@@ -117,22 +117,22 @@ impl Client {
         let deadline = tokio::time::Instant::now() + self.deadline;
         let turn = self.line.turn().await.map_err(|reason| CannotCheck(reason.to_string()))?;
         let outcome = tokio::time::timeout_at(deadline, self.ask_twice(question, &turn)).await;
-        let answer = outcome.unwrap_or_else(|_| cannot("no answer within the deadline"));
-        turn.settle(answer.is_ok());
-        answer
+        let late = || Err(Failed::Answer(CannotCheck("no answer within the deadline".into())));
+        let answer = outcome.unwrap_or_else(|_| late());
+        turn.settle(matches!(answer, Ok(_) | Err(Failed::Question(_))));
+        answer.map_err(|(Failed::Passing(why) | Failed::Answer(why) | Failed::Question(why))| why)
     }
 
     /// A second try follows only a failure that came before any answer began, or that a proxy before the server reports;
     /// it carries the same request id, so that a server which counts uses of a proof knows it for the same question.
-    async fn ask_twice(&self, question: &Question, turn: &Turn<'_>) -> Result<Answer, CannotCheck> {
-        let outcome = match self.send(question).await {
+    async fn ask_twice(&self, question: &Question, turn: &Turn<'_>) -> Result<Answer, Failed> {
+        match self.send(question).await {
             Err(Failed::Passing(_)) if turn.may_retry() => {
                 tokio::time::sleep(Duration::from_millis(rand::random_range(50..=200))).await;
                 self.send(question).await
             }
             settled => settled,
-        };
-        outcome.map_err(|(Failed::Passing(why) | Failed::Answer(why))| why)
+        }
     }
 
     async fn send(&self, question: &Question) -> Result<Answer, Failed> {
@@ -141,6 +141,9 @@ impl Client {
             match response.status() {
                 StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
                     Err(Failed::Passing(CannotCheck(format!("status {}", response.status().as_u16()))))
+                }
+                StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
+                    Err(Failed::Question(CannotCheck(format!("status {}", response.status().as_u16()))))
                 }
                 _ => read(response, &question.request_id).await.map_err(Failed::Answer),
             }
@@ -169,6 +172,8 @@ enum Failed {
     /// Perhaps only for a moment.
     Passing(CannotCheck),
     Answer(CannotCheck),
+    /// The server is there, and does not take this question. Whoever asks odd ones must not end the asking for others.
+    Question(CannotCheck),
 }
 
 fn cannot<T>(why: impl Into<String>) -> Result<T, CannotCheck> {

@@ -15,6 +15,7 @@ use crate::{
     domain::{
         Clock, EntryId, Timestamp, UserId, after, hex,
         keys::{self, ApiKey, KeyId},
+        names::is_direction_override,
         operators::{Deed, Entry, Object, Operator},
         principal::{Scopes, User},
     },
@@ -382,8 +383,12 @@ async fn hashed(password: SecretString) -> Result<String, OperatorError> {
 }
 
 fn check_new(new: &NewPerson) -> Result<(), OperatorError> {
-    if !credentials::is_username(&new.username) {
-        let why = "the name must have 1 to 255 bytes, without colon and control characters";
+    // Stricter than who may sign in: what is made here should look like what it is, in the console and in the trail.
+    let name = &new.username;
+    let misleads = name.trim() != name || name.chars().any(is_direction_override);
+    if !credentials::is_username(name) || misleads {
+        let why = "the name must have 1 to 255 bytes, without colon, control characters and direction marks, and without \
+                   blanks at its ends";
         return Err(OperatorError::Invalid(why.into()));
     }
     check_text("email", new.email.as_deref().unwrap_or_default())?;

@@ -23,7 +23,7 @@ pub fn display_name(sent: &str) -> String {
 }
 
 /// Characters that make a name read in another order than it is stored (Unicode bidirectional embeddings and isolates).
-fn is_direction_override(c: char) -> bool {
+pub fn is_direction_override(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
 }
 

@@ -181,7 +181,6 @@ fn describe(headers: &mut HeaderMap, upload: &Upload, etag: &str) {
     put(headers, header::ETAG, etag);
     put(headers, header::ACCEPT_RANGES, "bytes");
     put(headers, header::CACHE_CONTROL, "private, no-cache");
-    put(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     put(headers, header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox");
     headers.insert(header::CONTENT_DISPOSITION, attachment(&upload.filename));
     if let Some(sum) = &upload.sum {

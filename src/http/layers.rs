@@ -4,12 +4,13 @@
 //! 1. **cross-domain**: around everything, so that a page of a listed origin can read every answer, whoever made it; a
 //!    preflight ends here, unlogged, for browsers send many and they say nothing;
 //! 2. **request id**: so early that everything below, a panic too, answers and logs under it;
-//! 3. **sensitive headers**: marked before anything may print a request;
-//! 4. **span**: under the id; sees the final status, so it is around whatever makes one;
-//! 5. **panic → 500**: inside the span, so that the panic is logged in it and the connection lives on;
-//! 6. **sound head**: its size and its one authority, before any door parses a header;
-//! 7. **guarded body**: it replaces the body that the doors read; everything above answers without reading;
-//! 8. **digested body**: last, so that what is hashed is what a door reads.
+//! 3. **nosniff**: on every answer, whoever made it: no browser is to guess what content is;
+//! 4. **sensitive headers**: marked before anything may print a request;
+//! 5. **span**: under the id; sees the final status, so it is around whatever makes one;
+//! 6. **panic → 500**: inside the span, so that the panic is logged in it and the connection lives on;
+//! 7. **sound head**: its size and its one authority, before any door parses a header;
+//! 8. **guarded body**: it replaces the body that the doors read; everything above answers without reading;
+//! 9. **digested body**: last, so that what is hashed is what a door reads.
 //!
 //! No limit on time or length of a request: uploads are
 //! long; their pace is the guard's business, their length the core's.
@@ -25,7 +26,7 @@ use axum::{
 };
 use tower_http::{
     catch_panic::CatchPanicLayer, classify::ServerErrorsFailureClass,
-    sensitive_headers::SetSensitiveRequestHeadersLayer, trace::TraceLayer,
+    sensitive_headers::SetSensitiveRequestHeadersLayer, set_header::SetResponseHeaderLayer, trace::TraceLayer,
 };
 use tracing::{Span, field::Empty};
 
@@ -76,6 +77,7 @@ pub fn wrap(router: Router, settings: &Settings, origins: Cors, tasks: &Tasks) -
                 .on_failure(|_: ServerErrorsFailureClass, _: Duration, _: &Span| {}),
         )
         .layer(SetSensitiveRequestHeadersLayer::new(SENSITIVE))
+        .layer(SetResponseHeaderLayer::overriding(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
         .layer(from_fn(name_request))
         .layer(from_fn_with_state(origins, cors))
 }

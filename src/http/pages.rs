@@ -42,7 +42,6 @@ fn routes(files: &[File], answer: fn(&HeaderMap, &'static str, &'static str, &st
 fn file(asked: &HeaderMap, content_type: &'static str, text: &'static str, etag: &str) -> Response {
     let headers = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-cache"),
         (header::ETAG, etag),

@@ -358,6 +358,8 @@ async fn nonsense_is_a_400_that_says_so() {
         ("/users", json!({}), "username"),
         ("/users", json!({"username": ""}), "name"),
         ("/users", json!({"username": "a:b"}), "colon"),
+        ("/users", json!({"username": "\u{202e}nimda"}), "direction"),
+        ("/users", json!({"username": "admin "}), "blanks"),
         ("/users", json!({"username": "a", "email": "a\u{0}b"}), "email"),
         ("/users", json!({"username": "a", "display_name": long}), "display_name"),
         ("/users", json!({"username": "a", "admin": "yes"}), "admin"),

@@ -317,6 +317,20 @@ async fn a_server_without_answers_is_left_alone_and_probed() {
 }
 
 #[tokio::test]
+async fn a_question_that_is_not_taken_ends_the_asking_for_nobody() {
+    for status in [400, 413, 422] {
+        let server = Scripted::start(&[Mode::Page(status)]).await;
+        let house = House::asking(&server.url());
+        for n in 0..30 {
+            assert!(unavailable(&house.refusal(&signed("key", "secret", NOW + n)).await), "{status}");
+        }
+        server.set(Mode::Ok);
+        assert!(house.admit(&ann()).await.is_ok(), "{status}");
+        assert_eq!(server.calls(), 31, "{status}");
+    }
+}
+
+#[tokio::test]
 async fn refusals_are_answers() {
     let server = Scripted::start(&[Mode::Deny(200, "invalid_signature", json!({}))]).await;
     let house = House::asking(&server.url());
