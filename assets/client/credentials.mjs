@@ -36,6 +36,11 @@ export class Credentials {
     if (token) this.#token = token;
   }
 
+  /** Proves itself as for a new upload: the token was of another. */
+  begin() {
+    this.#token = null;
+  }
+
   /** Asks anew from now on; for the `time`th time for one request. False: there is nothing else to try. */
   async renew(time) {
     const other = this.#token !== null || typeof this.#source === "function";

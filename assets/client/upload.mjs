@@ -233,6 +233,7 @@ export class ChunkedUpload extends EventTarget {
 
   #anew() {
     this.#memory?.forget();
+    this.#wire.begin();
     this.id = null;
     this.#sure = false;
     this.offset = this.sent = 0;

@@ -49,6 +49,11 @@ export class Wire {
     await this.#ask({ method: "DELETE", url: this.#addresses.remove(id), headers: { Accept: "application/json" } });
   }
 
+  /** What comes next is of another upload. */
+  begin() {
+    this.#credentials.begin();
+  }
+
   /** The upload as native JSON shows it. */
   async status(id, signal) {
     return (await this.#ask({ method: "GET", url: this.#addresses.status(id), headers: {}, signal })).body;

@@ -171,6 +171,11 @@ export const interrupted = (midway) => ({ ...PASS, midway });
 export const delayed = (late) => ({ ...PASS, late });
 /** What is sent on is something else: `{ headers }`, or `{ body }`. */
 export const altered = (change) => ({ ...PASS, ...change });
+/** With a proof of the same kind that is wrong. */
+export const spoilt = ({ headers }) => {
+  const wrong = headers["upload-token"] ? { "upload-token": `cgu1_${"A".repeat(124)}` } : { "x-signature": "0".repeat(64) };
+  return altered({ headers: wrong });
+};
 /** The answer of somebody on the way, a proxy whose service is away. */
 export const refused = (status, headers = {}) => ({ ...PASS, refused: { status, headers, body: Buffer.alloc(0) } });
 
@@ -188,8 +193,6 @@ export class Site {
   /** What `/credentials` gives to the page, and how often it was asked. */
   sign = signature;
   signed = 0;
-  /** Plays a service that gives tokens: this is the one that is good now. */
-  token = null;
   /** Where the page to copy finds the service. */
   service = "";
   /** Policy of the pages (Content-Security-Policy). */
@@ -214,7 +217,7 @@ export class Site {
   /** Forgets what passed, and passes everything on. */
   reset() {
     Object.assign(this, { chunks: [], requests: [], rule: () => PASS, fresh: false, cut: false });
-    Object.assign(this, { sign: signature, signed: 0, token: null, policy: null });
+    Object.assign(this, { sign: signature, signed: 0, policy: null });
   }
 
   /** Breaks every connection. */
@@ -235,7 +238,6 @@ export class Site {
     if (pathname === "/sign") return response.end(JSON.stringify(signed()));
     if (pathname === "/credentials") return this.#credentials(response);
     request.onward = { ...request.headers, connection: "close" };
-    if (this.token) this.#exchange(request, response);
     if (pathname.startsWith("/site/")) return this.#file(pathname.slice("/site/".length), response);
     const parts = [];
     for await (const part of request) parts.push(part);
@@ -268,13 +270,6 @@ export class Site {
     if (name !== "partial.html") return readFileSync(path.join(HERE, found(name)));
     const page = readFileSync(path.join(REPOSITORY, "assets/client/chunked_upload.html"), "utf8");
     return page.replaceAll('"/client/', `"${this.service}/client/`);
-  }
-
-  /** A token that is good becomes a signature; the service judges any other. */
-  #exchange(request, response) {
-    const { "upload-token": token, ...headers } = request.onward;
-    if (token === this.token) request.onward = { ...headers, ...signed() };
-    response.setHeader("Upload-Token", this.token);
   }
 
   #file(name, response) {
