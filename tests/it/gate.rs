@@ -45,8 +45,8 @@ async fn an_identity_server_that_cannot_be_asked_costs_no_upload() {
     let url = identity.url();
     let app = TestApp::with(|config| {
         config.identity.url = url;
-        config.identity.try_timeout = Duration::from_millis(100);
-        config.identity.deadline = Duration::from_millis(150);
+        config.identity.try_timeout = Duration::from_millis(500);
+        config.identity.deadline = Duration::from_secs(1);
     })
     .await;
     let alice = app.user("alice");

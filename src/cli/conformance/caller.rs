@@ -1,6 +1,6 @@
 //! Who the cases speak for: the keys they may use, and the questions made of them.
 //!
-//! A question is the service's own ([`Question`](crate::auth::identity::Question)), as JSON, so that cases can spoil it.
+//! A question is the service's own ([`Question`]), as JSON, so that cases can spoil it.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
