@@ -109,7 +109,7 @@ async fn a_frozen_and_a_flapping_identity_server() {
     let stage = Stage::open(&[]).await;
     let mut upload = Upload::new(33);
     upload.goes_on(&stage).await;
-    stage.identity.signal("STOP");
+    stage.identity.freeze().await;
     let took = upload.waits(&stage).await;
     stage.identity.signal("CONT");
     upload.goes_on(&stage).await;
@@ -137,7 +137,7 @@ async fn a_frozen_and_a_flapping_identity_server() {
 
 /// One chunk while the identity server freezes and thaws after `frozen`.
 async fn flapping(stage: &Stage, upload: &mut Upload, frozen: Duration) -> Answer {
-    stage.identity.signal("STOP");
+    stage.identity.freeze().await;
     let thaw = async {
         tokio::time::sleep(frozen).await;
         stage.identity.signal("CONT");

@@ -224,6 +224,19 @@ impl Process {
         assert!(sent.expect("kill(1)").success(), "SIG{name}");
     }
 
+    /// Stops it, and waits until none of its threads runs any more: a signal is only on its way when `kill` returns.
+    pub(super) async fn freeze(&self) {
+        self.signal("STOP");
+        let threads = format!("/proc/{}/task", self.id());
+        let stands = |thread: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(thread.expect("a thread").path().join("stat")).unwrap_or_default();
+            // proc_pid_stat(5): the state follows the name, which stands in parentheses.
+            stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('T'))
+        };
+        let stopped = async || std::fs::read_dir(&threads).expect("runs").all(stands).then_some(());
+        until("every thread stands still", Duration::from_secs(10), stopped).await;
+    }
+
     /// Ends it at once, as `kill -9` does.
     pub(super) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
