@@ -17,10 +17,11 @@ use crate::{
         tokens::Tokens,
     },
     config::Config,
-    content::{ContentStore, local::LocalStore},
+    content::{ContentStore, local::LocalStore, metered::Metered},
     db,
     domain::Clock,
     http,
+    telemetry::metrics::Metrics,
     uploads::{Uploads, operators::AllUploads, reaper::Reaper},
     worker::{Tasks, Worker, Workers},
 };
@@ -31,6 +32,8 @@ const LET_GO: Duration = Duration::from_secs(10);
 /// A service that serves. Dropping it leaves the service running; [`Running::stop`] stops it.
 pub struct Running {
     address: SocketAddr,
+    metrics: Metrics,
+    metrics_address: Option<SocketAddr>,
     grace: Duration,
     tasks: Tasks,
     workers: Arc<Workers>,
@@ -52,15 +55,24 @@ pub async fn start(
     let address = listener.local_addr().map_err(|error| format!("the listener has no address: {error}"))?;
     let cors = http::cors::Cors::new(&config.cors)?;
     let tasks = Tasks::new();
+    let metrics = Metrics::new(clock.now());
+    let workers = metrics.workers.clone();
     let durability = config.storage.local.durability;
     let stores = db::connect(&config.database, durability).await.map_err(|error| error.to_string())?;
-    let content: Arc<dyn ContentStore> = Arc::new(LocalStore::open(&config.storage.local).await?);
+    let content: Arc<dyn ContentStore> =
+        Arc::new(Metered::new(LocalStore::open(&config.storage.local).await?, metrics.content.clone()));
     content.check().await.map_err(|error| format!("the content store cannot be used: {error}"))?;
-    let uploads =
-        Uploads::new(stores.uploads.clone(), content.clone(), clock.clone(), tasks.clone(), config.uploads.clone());
+    let uploads = Uploads::new(
+        stores.uploads.clone(),
+        content.clone(),
+        clock.clone(),
+        tasks.clone(),
+        config.uploads.clone(),
+        metrics.uploads.clone(),
+    );
     let ring = Keyring::open(stores.token_keys.clone(), clock.clone(), config.auth.tokens.rotate_every).await;
     let ring = Arc::new(ring.map_err(|error| error.to_string())?);
-    let gate = gate(&config, &stores, &ring, &clock, &tasks)?;
+    let gate = gate(&config, &stores, &ring, &clock, &tasks, &metrics.auth)?;
     if config.auth.anonymous {
         tracing::warn!("auth.anonymous is on: whoever reaches this service may upload without credentials");
     }
@@ -82,18 +94,18 @@ pub async fn start(
         }
         false => pages,
     };
-    let router = http::router(state, readiness, pages, &config.server, &tasks);
+    let router = http::router(state, readiness, pages, &config.server, metrics.http.clone(), &tasks);
 
-    let workers = Arc::new(Workers::default());
     spawn_worker(&workers, Reaper::new(uploads.clone()), &clock, &tasks);
     spawn_worker(&workers, Sweeper::new(stores.accounts.clone(), clock.clone()), &clock, &tasks);
     spawn_worker(&workers, Keeper::new(ring), &clock, &tasks);
+    let metrics_address = watched(config.metrics.listen, &metrics, &config.server, &tasks).await?;
     let grace = config.server.shutdown_grace;
     tasks.spawn({
         let (settings, tasks) = (config.server, tasks.clone());
         async move { http::server::serve(listener, router, &settings, &tasks).await }
     });
-    Ok(Running { address, grace, tasks, workers, uploads, operators, stores })
+    Ok(Running { address, metrics, metrics_address, grace, tasks, workers, uploads, operators, stores })
 }
 
 /// The gate with every authenticator. A guess counts for all of them, whoever judges it.
@@ -103,18 +115,43 @@ fn gate(
     ring: &Arc<Keyring>,
     clock: &Arc<dyn Clock>,
     tasks: &Tasks,
+    meters: &Arc<auth::meters::Meters>,
 ) -> Result<Gate, String> {
-    let (auth, guesses) = (&config.auth, Arc::new(Throttle::new(clock.clone())));
-    let local = auth::local::authenticators(auth, &guesses, &stores.credentials, clock, tasks);
+    let (auth, guesses) = (&config.auth, Arc::new(Throttle::new(clock.clone()).counting(meters.clone())));
+    let local = auth::local::authenticators(auth, &guesses, &stores.credentials, clock, tasks, meters);
     let tokens = Tokens::new(auth, ring.clone(), stores.accounts.clone(), clock.clone());
     let (accounts, clock, tasks) = (stores.accounts.clone(), clock.clone(), tasks.clone());
-    let gate = Gate::open(auth.clone(), &config.identity, &guesses, accounts, clock, tasks)?;
+    let gate = Gate::open(auth.clone(), &config.identity, &guesses, accounts, clock, tasks, meters.clone())?;
     Ok(gate.joined_by(local).minting(tokens))
 }
 
 fn spawn_worker(workers: &Arc<Workers>, worker: impl Worker, clock: &Arc<dyn Clock>, tasks: &Tasks) {
     let (workers, clock, own) = (workers.clone(), clock.clone(), tasks.clone());
     tasks.spawn(async move { workers.run(worker, &*clock, &own).await });
+}
+
+/// Serves the metrics where they are wanted. The address is not among those of the service: whoever starts that need not
+/// know of this one.
+async fn watched(
+    listen: Option<SocketAddr>,
+    metrics: &Metrics,
+    server: &http::Settings,
+    tasks: &Tasks,
+) -> Result<Option<SocketAddr>, String> {
+    let Some(wanted) = listen else { return Ok(None) };
+    let refused = |error| format!("{wanted} cannot be listened on ({error}); choose another metrics.listen");
+    let listener = TcpListener::bind(wanted).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    if !address.ip().is_loopback() {
+        tracing::warn!(metrics.address = %address, "metrics.listen is no loopback address: whoever reaches it can read it");
+    }
+    let metrics = metrics.clone();
+    let router = http::metrics::routes(move || metrics.text());
+    tasks.spawn({
+        let (server, tasks) = (server.clone(), tasks.clone());
+        async move { http::server::serve(listener, router, &server, &tasks).await }
+    });
+    Ok(Some(address))
 }
 
 /// What must work for the service to be ready. Never the identity server: an outage there must not take the service out
@@ -136,6 +173,16 @@ impl Running {
     /// Where the service listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Where it serves its metrics, if it does.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// The service's workers.

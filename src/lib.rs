@@ -8,7 +8,7 @@
 //! doors     http                               speak HTTP
 //! services  auth · uploads                     decide; know no protocol
 //! seams     content · db                       keep bytes, keep facts
-//! ground    domain · worker                    plain data, pure rules, tasks
+//! ground    domain · meter · worker            plain data, pure rules, what counts, tasks
 //! ```
 //!
 //! A floor imports only what lies below it; `tests/it/floors.rs` holds the table. The whole picture is in
@@ -22,6 +22,7 @@ pub mod content;
 pub mod db;
 pub mod domain;
 pub mod http;
+pub mod meter;
 pub mod telemetry;
 pub mod uploads;
 pub mod worker;

@@ -1,4 +1,7 @@
-//! What the service tells its operator: the log, on stderr. Standard output belongs to commands and their results.
+//! What the service tells its operator: the log, on stderr, and the metrics. Standard output belongs to commands and
+//! their results.
+
+pub mod metrics;
 
 use std::io::IsTerminal as _;
 

@@ -99,6 +99,10 @@ pub trait Worker: Send + 'static {
 pub struct Health {
     /// Steps done since the start.
     pub steps: u64,
+    /// Those of them that failed.
+    pub failures: u64,
+    /// When the last one ended.
+    pub last_step: Option<Timestamp>,
     /// The last failure, and when it happened.
     pub last_error: Option<(Timestamp, String)>,
 }
@@ -147,7 +151,9 @@ impl Workers {
         let mut all = self.health.lock().expect("no panic while recording");
         let health = all.entry(name).or_default();
         health.steps += 1;
+        health.last_step = Some(now);
         if let Err(error) = outcome {
+            health.failures += 1;
             health.last_error = Some((now, error.clone()));
         }
     }

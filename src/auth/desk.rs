@@ -12,6 +12,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     Facts, Scheme,
     identity::{self, Answer, Proof, Status, code},
+    meters::{Judged, Meters},
     provisioning::Provisioning,
     verdicts::{self, Key, Proven, Refusal, Settled, Verdict, Verdicts},
 };
@@ -56,9 +57,11 @@ impl Desk {
         accounts: Arc<dyn Accounts>,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
+        meters: &Arc<Meters>,
     ) -> Self {
-        let provisioning = Provisioning::new(client.realm(), accounts.clone(), clock.clone());
-        Self { client, provisioning, accounts, verdicts: Verdicts::new(clock.clone(), tasks), clock }
+        let provisioning = Provisioning::new(client.realm(), accounts.clone(), clock.clone(), meters.clone());
+        let verdicts = Verdicts::new(clock.clone(), tasks, Judged::Identity, meters.clone());
+        Self { client, provisioning, accounts, verdicts, clock }
     }
 
     /// Under which name the users are filed.
@@ -242,7 +245,7 @@ mod tests {
             parts_of in proptest::array::uniform4("[ab]{0,2}"),
             other_parts in proptest::array::uniform4("[ab]{0,2}"),
         ) {
-            let verdicts = Verdicts::new(Arc::new(crate::domain::SystemClock), Tasks::new());
+            let verdicts = Verdicts::new(Arc::new(crate::domain::SystemClock), Tasks::new(), Judged::Identity, Arc::default());
             let (one, other) = (proof(kind, parts_of), proof(other_kind, other_parts));
             prop_assert_eq!(verdicts.key(&parts(&one)) == verdicts.key(&parts(&other)), one == other);
         }

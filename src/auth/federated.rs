@@ -22,6 +22,7 @@ use super::{
     desk::Desk,
     gate::{Authenticator, Outcome, unavailable},
     identity::{self, Proof},
+    meters::Meters,
     throttle::Throttle,
     verdicts::{Proven, Refusal, Verdict, length_prefixed},
 };
@@ -50,13 +51,14 @@ pub(super) fn authenticators(
     accounts: Arc<dyn Accounts>,
     clock: Arc<dyn Clock>,
     tasks: Tasks,
+    meters: &Arc<Meters>,
 ) -> Result<Vec<Box<dyn Authenticator>>, String> {
     let delegated: Vec<Method> = settings.judged_by(Judge::Identity).collect();
     if delegated.is_empty() {
         return Ok(Vec::new());
     }
-    let client = identity::Client::new(identity, clock.clone())?;
-    let desk = Arc::new(Desk::new(client, accounts.clone(), clock.clone(), tasks));
+    let client = identity::Client::new(identity, clock.clone(), meters.clone())?;
+    let desk = Arc::new(Desk::new(client, accounts.clone(), clock.clone(), tasks, meters));
     let authenticator = |method| -> Box<dyn Authenticator> {
         match method {
             Method::Signature => {

@@ -3,11 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use super::{
     AuthError, Facts, Presented, Settings, Throttle,
     credentials::{self, Credential},
     federated, identity,
+    meters::{Admission, Kind, Meters, Source},
     tokens::Tokens,
 };
 use crate::{
@@ -54,6 +56,7 @@ pub struct Gate {
     realm: String,
     chain: Vec<Box<dyn Authenticator>>,
     tokens: Option<Tokens>,
+    meters: Arc<Meters>,
 }
 
 impl Gate {
@@ -68,16 +71,17 @@ impl Gate {
         accounts: Arc<dyn Accounts>,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
+        meters: Arc<Meters>,
     ) -> Result<Self, String> {
         settings.check()?;
         identity.check()?;
-        let chain = federated::authenticators(&settings, identity, guesses, accounts, clock, tasks)?;
-        Ok(Self::new(settings, &identity.realm, chain))
+        let chain = federated::authenticators(&settings, identity, guesses, accounts, clock, tasks, &meters)?;
+        Ok(Self { meters, ..Self::new(settings, &identity.realm, chain) })
     }
 
     /// A gate with these authenticators.
     pub fn new(settings: Settings, realm: &str, chain: Vec<Box<dyn Authenticator>>) -> Self {
-        Self { settings, realm: realm.to_owned(), chain, tokens: None }
+        Self { settings, realm: realm.to_owned(), chain, tokens: None, meters: Arc::default() }
     }
 
     /// The same gate with further authenticators.
@@ -106,11 +110,20 @@ impl Gate {
     /// # Errors
     /// Why the request is not admitted.
     pub async fn admit(&self, presented: &Presented) -> Result<Principal, AuthError> {
-        match credentials::find(presented, &self.settings)? {
-            Some(credential) if is_forged(&credential, presented) => Err(AuthError::CrossSite),
-            Some(credential) => self.ask(&credential, &presented.request).await,
-            None if self.settings.anonymous => Ok(Principal::anonymous()),
-            None => Err(AuthError::Missing),
+        let (kind, outcome) = match credentials::find(presented, &self.settings) {
+            Ok(Some(credential)) => (Kind::of(&credential), self.judge(&credential, presented).await),
+            Ok(None) if self.settings.anonymous => (Kind::Nothing, Ok(Principal::anonymous())),
+            Ok(None) => (Kind::Nothing, Err(AuthError::Missing)),
+            Err(error) => (Kind::Unsound, Err(error)),
+        };
+        self.meters.requests.one((kind, Admission::of(&outcome)));
+        outcome
+    }
+
+    async fn judge(&self, credential: &Credential, presented: &Presented) -> Result<Principal, AuthError> {
+        match is_forged(credential, presented) {
+            true => Err(AuthError::CrossSite),
+            false => self.ask(credential, &presented.request).await,
         }
     }
 
@@ -136,7 +149,12 @@ impl Gate {
 
     async fn ask(&self, credential: &Credential, request: &Facts) -> Result<Principal, AuthError> {
         let mut outcome = match (credential, &self.tokens) {
-            (Credential::Token(proof), Some(tokens)) => tokens.judge(proof).await,
+            (Credential::Token(proof), Some(tokens)) => {
+                let begun = Instant::now();
+                let outcome = tokens.judge(proof).await;
+                self.meters.seconds.since(Source::Token, begun);
+                outcome
+            }
             _ => Outcome::NotMine,
         };
         for authenticator in &self.chain {

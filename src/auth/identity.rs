@@ -16,8 +16,11 @@ use std::{sync::Arc, time::Duration};
 use reqwest::{StatusCode, Url, header};
 use secrecy::ExposeSecret as _;
 
-use self::line::{Line, Turn};
-use crate::domain::Clock;
+use self::line::{Line, Turn, TurnedAway};
+use crate::{
+    auth::meters::{Asked, Meters},
+    domain::Clock,
+};
 pub use settings::{Settings, check_name};
 pub use wire::{
     Answer, Cache, Key, Limits, MAX_GROUPS, MAX_NAME_BYTES, Proof, Question, Request, Service, Status, User, VERSION,
@@ -29,8 +32,11 @@ pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
 /// Why there is no answer. For the log; clients learn only that there is none.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct CannotCheck(String);
+#[error("{why}")]
+pub struct CannotCheck {
+    counts_as: Asked,
+    why: String,
+}
 
 /// Asks one identity server.
 pub struct Client {
@@ -43,6 +49,7 @@ pub struct Client {
     try_timeout: Duration,
     deadline: Duration,
     line: Line,
+    meters: Arc<Meters>,
 }
 
 impl Client {
@@ -50,7 +57,7 @@ impl Client {
     ///
     /// # Errors
     /// One sentence about the setting that cannot be used.
-    pub fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, String> {
+    pub fn new(settings: &Settings, clock: Arc<dyn Clock>, meters: Arc<Meters>) -> Result<Self, String> {
         settings.check()?;
         let endpoint = settings.endpoint()?;
         warn_if_open(&endpoint);
@@ -69,7 +76,8 @@ impl Client {
             node: uuid::Uuid::new_v4().to_string(),
             try_timeout: settings.try_timeout,
             deadline: settings.deadline,
-            line: Line::new(clock),
+            line: Line::new(clock, meters.clone()),
+            meters,
         })
     }
 
@@ -90,6 +98,10 @@ impl Client {
     pub async fn ask(&self, credential: Proof, request: Request) -> Result<Answer, CannotCheck> {
         let question = self.question(credential, request);
         let answer = self.in_turn(&question).await;
+        self.meters.asked.one(match &answer {
+            Ok(answer) => Asked::answered(answer.status, answer.code.as_deref()),
+            Err(none) => none.counts_as,
+        });
         if let Err(reason) = &answer {
             tracing::warn!(identity.request_id = question.request_id, %reason, "the identity server gave no answer");
         }
@@ -115,10 +127,12 @@ impl Client {
 
     async fn in_turn(&self, question: &Question) -> Result<Answer, CannotCheck> {
         let deadline = tokio::time::Instant::now() + self.deadline;
-        let turn = self.line.turn().await.map_err(|reason| CannotCheck(reason.to_string()))?;
+        let turn = self.line.turn().await?;
+        let begun = tokio::time::Instant::now();
         let outcome = tokio::time::timeout_at(deadline, self.ask_twice(question, &turn)).await;
-        let late = || Err(Failed::Answer(CannotCheck("no answer within the deadline".into())));
-        let answer = outcome.unwrap_or_else(|_| late());
+        let late = CannotCheck { counts_as: Asked::Timeout, why: "no answer within the deadline".into() };
+        let answer = outcome.unwrap_or(Err(Failed::Answer(late)));
+        self.meters.asking.since((), begun);
         turn.settle(matches!(answer, Ok(_) | Err(Failed::Question(_))));
         answer.map_err(|(Failed::Passing(why) | Failed::Answer(why) | Failed::Question(why))| why)
     }
@@ -140,15 +154,17 @@ impl Client {
             let response = self.post(question).await?;
             match response.status() {
                 StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-                    Err(Failed::Passing(CannotCheck(format!("status {}", response.status().as_u16()))))
+                    let why = format!("status {}", response.status().as_u16());
+                    Err(Failed::Passing(CannotCheck { counts_as: Asked::Status, why }))
                 }
                 StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
-                    Err(Failed::Question(CannotCheck(format!("status {}", response.status().as_u16()))))
+                    let why = format!("status {}", response.status().as_u16());
+                    Err(Failed::Question(CannotCheck { counts_as: Asked::Status, why }))
                 }
                 _ => read(response, &question.request_id).await.map_err(Failed::Answer),
             }
         };
-        let late = || Err(Failed::Answer(CannotCheck("no answer within the time of one try".into())));
+        let late = || cannot(Asked::Timeout, "no answer within the time of one try").map_err(Failed::Answer);
         tokio::time::timeout(self.try_timeout, attempt).await.unwrap_or_else(|_| late())
     }
 
@@ -164,7 +180,10 @@ impl Client {
             .send()
             .await;
         // Without an answer's head, the connection failed: refused, or closed while the question was on its way.
-        sent.map_err(|error| Failed::Passing(CannotCheck(format!("connection: {}", innermost(&error)))))
+        sent.map_err(|error| {
+            let why = format!("connection: {}", innermost(&error));
+            Failed::Passing(CannotCheck { counts_as: Asked::Connect, why })
+        })
     }
 }
 
@@ -176,8 +195,18 @@ enum Failed {
     Question(CannotCheck),
 }
 
-fn cannot<T>(why: impl Into<String>) -> Result<T, CannotCheck> {
-    Err(CannotCheck(why.into()))
+fn cannot<T>(counts_as: Asked, why: impl Into<String>) -> Result<T, CannotCheck> {
+    Err(CannotCheck { counts_as, why: why.into() })
+}
+
+impl From<TurnedAway> for CannotCheck {
+    fn from(reason: TurnedAway) -> Self {
+        let counts_as = match reason {
+            TurnedAway::Open => Asked::BreakerOpen,
+            TurnedAway::Crowded => Asked::Crowded,
+        };
+        Self { counts_as, why: reason.to_string() }
+    }
 }
 
 /// The cause without the chain above it, which repeats the URL.
@@ -192,23 +221,25 @@ pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
 async fn read(response: reqwest::Response, request_id: &str) -> Result<Answer, CannotCheck> {
     let status = response.status();
     if !matches!(status, StatusCode::OK | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        return cannot(format!("status {}", status.as_u16()));
+        return cannot(Asked::Status, format!("status {}", status.as_u16()));
     }
     if !is_json(&response) {
-        return cannot(format!("status {} without application/json", status.as_u16()));
+        return cannot(Asked::Malformed, format!("status {} without application/json", status.as_u16()));
     }
     let body = bounded(response).await?;
     if says_service_unauthorized(&body) {
         tracing::error!("the identity server refuses this service's own token: check identity.token");
-        return cannot(code::SERVICE_UNAUTHORIZED);
+        return cannot(Asked::ServiceUnauthorized, code::SERVICE_UNAUTHORIZED);
     }
-    let answer: Answer =
-        serde_json::from_slice(&body).map_err(|error| CannotCheck(format!("not an answer: {}", place(&error))))?;
+    let answer: Answer = match serde_json::from_slice(&body) {
+        Ok(answer) => answer,
+        Err(error) => return cannot(Asked::Malformed, format!("not an answer: {}", place(&error))),
+    };
     if let Some(flaw) = answer.flaw(request_id) {
-        return cannot(flaw);
+        return cannot(Asked::Malformed, flaw);
     }
     if status != StatusCode::OK && answer.status == Status::Active {
-        return cannot("an active user under a refusing status");
+        return cannot(Asked::Malformed, "an active user under a refusing status");
     }
     Ok(answer)
 }
@@ -223,11 +254,11 @@ async fn bounded(mut response: reqwest::Response) -> Result<Vec<u8>, CannotCheck
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() > MAX_MESSAGE_BYTES => {
-                return cannot("the answer is larger than 64 KiB");
+                return cannot(Asked::Malformed, "the answer is larger than 64 KiB");
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok(body),
-            Err(error) => return cannot(format!("the answer broke off: {}", innermost(&error))),
+            Err(error) => return cannot(Asked::Malformed, format!("the answer broke off: {}", innermost(&error))),
         }
     }
 }

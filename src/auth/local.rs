@@ -8,11 +8,13 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::Instant;
 
 use super::{
     AuthError, Facts, Judge, Method, Settings, Throttle,
     credentials::{Credential, KeyProof, PasswordProof},
     gate::{Authenticator, Outcome, unavailable},
+    meters::{Judged, Meters, Source},
     passwords::{DUMMY, Hasher},
     verdicts::{POSITIVE_LIFE, Proven, Refusal, Settled, Verdict, Verdicts},
 };
@@ -36,18 +38,20 @@ pub fn authenticators(
     credentials: &Arc<dyn Credentials>,
     clock: &Arc<dyn Clock>,
     tasks: &Tasks,
+    meters: &Arc<Meters>,
 ) -> Vec<Box<dyn Authenticator>> {
     let authenticator = |method| -> Option<Box<dyn Authenticator>> {
         let (credentials, clock, guesses) = (credentials.clone(), clock.clone(), guesses.clone());
+        let meters = meters.clone();
         match method {
             Method::Signature => None,
             Method::ApiKey => {
                 let pepper = settings.pepper.clone();
-                Some(Box::new(ApiKeys { pepper, credentials, clock, guesses }))
+                Some(Box::new(ApiKeys { pepper, credentials, clock, guesses, meters }))
             }
             Method::Basic => {
                 let hasher = Arc::new(Hasher::default());
-                Some(Box::new(Passwords::sharing(guesses, hasher, credentials, clock, tasks.clone())))
+                Some(Box::new(Passwords::sharing(guesses, hasher, credentials, clock, tasks.clone(), meters)))
             }
         }
     };
@@ -60,6 +64,7 @@ struct ApiKeys {
     credentials: Arc<dyn Credentials>,
     clock: Arc<dyn Clock>,
     guesses: Arc<Throttle>,
+    meters: Arc<Meters>,
 }
 
 impl ApiKeys {
@@ -94,7 +99,10 @@ impl Authenticator for ApiKeys {
 
     async fn judge(&self, credential: &Credential, request: &Facts) -> Outcome {
         let Credential::ApiKey(proof) = credential else { return Outcome::NotMine };
-        match self.admit(proof).await {
+        let begun = Instant::now();
+        let admitted = self.admit(proof).await;
+        self.meters.seconds.since(Source::Local, begun);
+        match admitted {
             Ok(Ok(principal)) => Outcome::granted(principal),
             Ok(Err(AuthError::Invalid)) => {
                 Outcome::Refused(self.guesses.refuse(request.client_ip, &proof.username).await)
@@ -116,7 +124,7 @@ pub struct Passwords {
 impl Passwords {
     /// A judge who hashes with `hasher`.
     pub fn new(hasher: Arc<Hasher>, credentials: Arc<dyn Credentials>, clock: Arc<dyn Clock>, tasks: Tasks) -> Self {
-        Self::sharing(Arc::new(Throttle::new(clock.clone())), hasher, credentials, clock, tasks)
+        Self::sharing(Arc::new(Throttle::new(clock.clone())), hasher, credentials, clock, tasks, Arc::default())
     }
 
     fn sharing(
@@ -125,8 +133,9 @@ impl Passwords {
         credentials: Arc<dyn Credentials>,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
+        meters: Arc<Meters>,
     ) -> Self {
-        Self { credentials, guesses, verdicts: Verdicts::new(clock, tasks), hasher }
+        Self { credentials, guesses, verdicts: Verdicts::new(clock, tasks, Judged::Local, meters), hasher }
     }
 
     async fn weigh(&self, proof: &PasswordProof, from: Option<IpAddr>) -> Result<Outcome, StoreError> {

@@ -15,6 +15,7 @@ mod gate;
 pub mod identity;
 pub mod keyring;
 pub mod local;
+pub mod meters;
 pub mod operators;
 pub mod passwords;
 mod provisioning;

@@ -5,9 +5,12 @@
 
 use std::sync::Arc;
 
-use super::identity;
+use super::{
+    identity,
+    meters::{Meters, Provisioned},
+};
 use crate::{
-    db::{Account, Accounts, Profile, StoreError},
+    db::{Account, Accounts, Profile, StoreError, Written},
     domain::Clock,
 };
 
@@ -16,18 +19,26 @@ pub(super) struct Provisioning {
     realm: String,
     accounts: Arc<dyn Accounts>,
     clock: Arc<dyn Clock>,
+    meters: Arc<Meters>,
 }
 
 impl Provisioning {
-    pub(super) fn new(realm: &str, accounts: Arc<dyn Accounts>, clock: Arc<dyn Clock>) -> Self {
-        Self { realm: realm.to_owned(), accounts, clock }
+    pub(super) fn new(realm: &str, accounts: Arc<dyn Accounts>, clock: Arc<dyn Clock>, meters: Arc<Meters>) -> Self {
+        Self { realm: realm.to_owned(), accounts, clock, meters }
     }
 
     /// The local account of a user whom the identity server just called active.
     pub(super) async fn active(&self, user: identity::User) -> Result<Account, StoreError> {
         let now = self.clock.now();
         let subject = user.id.clone();
-        let account = self.accounts.provision(&self.profile(user), now).await?;
+        let provisioned = self.accounts.provision(&self.profile(user), now).await;
+        self.meters.provisioned.one(match &provisioned {
+            Ok((_, Written::Created)) => Provisioned::Created,
+            Ok((_, Written::Updated)) => Provisioned::Updated,
+            Ok((_, Written::Unchanged)) => Provisioned::Unchanged,
+            Err(_) => Provisioned::Failed,
+        });
+        let (account, _) = provisioned?;
         if !account.disabled {
             return Ok(account);
         }

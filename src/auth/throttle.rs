@@ -16,6 +16,7 @@ use moka::sync::Cache;
 
 use super::{
     AuthError,
+    meters::{Meters, Slowed},
     verdicts::{Key, Refusal, Settled, Verdict},
 };
 use crate::domain::{Clock, Timestamp};
@@ -36,6 +37,7 @@ pub struct Throttle {
     addresses: Buckets<Option<IpAddr>>,
     names: Buckets<String>,
     under_way: Mutex<HashMap<GuessId, Judged>>,
+    meters: Arc<Meters>,
 }
 
 /// One proof from one address.
@@ -61,7 +63,14 @@ enum Pace {
 impl Throttle {
     /// Nobody has failed yet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, addresses: Buckets::new(PER_ADDRESS), names: Buckets::new(PER_NAME), under_way: Mutex::default() }
+        let (addresses, names) = (Buckets::new(PER_ADDRESS), Buckets::new(PER_NAME));
+        Self { clock, addresses, names, under_way: Mutex::default(), meters: Arc::default() }
+    }
+
+    /// The same, counting there.
+    #[must_use]
+    pub fn counting(self, meters: Arc<Meters>) -> Self {
+        Self { meters, ..self }
     }
 
     /// Has a guess judged at its pace; too many are not judged. It is counted before, and taken back unless it was wrong.
@@ -83,8 +92,8 @@ impl Throttle {
 
     /// The answer to a wrong proof that took no work to recognise.
     pub(super) async fn refuse(&self, from: Option<IpAddr>, name: &str) -> AuthError {
-        if let Err(retry_after) = self.check(from) {
-            return AuthError::RateLimited { retry_after };
+        if self.check(from).is_err() {
+            return self.too_many(from);
         }
         wait(self.failed(from, name)).await;
         AuthError::Invalid
@@ -92,6 +101,7 @@ impl Throttle {
 
     /// The answer to a guess that was not judged.
     pub(super) fn too_many(&self, from: Option<IpAddr>) -> AuthError {
+        self.meters.slowed.one(Slowed::Refused);
         AuthError::RateLimited { retry_after: self.check(from).err().unwrap_or(DELAY) }
     }
 
@@ -164,6 +174,9 @@ impl Throttle {
     fn counted(&self, name: &str, now: Timestamp) -> Pace {
         let pace = self.names.room(name, now).map_or(Pace::Slow(DELAY), |()| Pace::Free);
         self.names.fill(name.to_owned(), now);
+        if pace != Pace::Free {
+            self.meters.slowed.one(Slowed::Delayed);
+        }
         pace
     }
 }

@@ -8,7 +8,7 @@
 //! at on every request (`desk`, `federated`).
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -22,7 +22,10 @@ use moka::{Expiry, future::Cache};
 use sha2::Sha256;
 use tracing::Instrument as _;
 
-use super::identity;
+use super::{
+    identity,
+    meters::{Judged, Kept, Meters, Source},
+};
 use crate::{
     domain::{
         Clock, Timestamp, after,
@@ -118,6 +121,8 @@ pub struct Verdicts {
 
 struct Board {
     clock: Arc<dyn Clock>,
+    judged: Judged,
+    meters: Arc<Meters>,
     positive: Cache<Key, Held>,
     negative: Cache<Key, Held>,
     flights: Mutex<HashMap<Key, Flight>>,
@@ -125,11 +130,13 @@ struct Board {
 
 impl Verdicts {
     /// Remembers nothing yet.
-    pub fn new(clock: Arc<dyn Clock>, tasks: Tasks) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, tasks: Tasks, judged: Judged, meters: Arc<Meters>) -> Self {
         let mut secret = [0; 32];
         rand::fill(&mut secret);
         let board = Board {
             clock,
+            judged,
+            meters,
             positive: cache(POSITIVE_ENTRIES),
             negative: cache(NEGATIVE_ENTRIES),
             flights: Mutex::default(),
@@ -153,15 +160,27 @@ impl Verdicts {
     where
         F: Future<Output = Settled> + Send + 'static,
     {
-        match self.board.look(&key).await {
-            Some(verdict) => verdict,
-            None => self.join(key, flight, ask).await,
+        if let Some(verdict) = self.remembered(key).await {
+            return verdict;
         }
+        let Board { judged, meters, .. } = &*self.board;
+        let begun = tokio::time::Instant::now();
+        meters.missed.one(*judged);
+        let verdict = self.join(key, flight, ask).await;
+        meters.seconds.since(judged.source(), begun);
+        verdict
     }
 
     /// The verdict under `key`, if there is one that is still good.
     pub async fn remembered(&self, key: Key) -> Option<Verdict> {
-        self.board.look(&key).await
+        let Board { judged, meters, .. } = &*self.board;
+        let begun = tokio::time::Instant::now();
+        let verdict = self.board.look(&key).await?;
+        if let Some(kept) = Kept::of(&verdict) {
+            meters.found.one((*judged, kept));
+        }
+        meters.seconds.since(Source::Cache, begun);
+        Some(verdict)
     }
 
     fn join<F>(&self, key: Key, flight: Key, ask: F) -> Flight
@@ -173,7 +192,13 @@ impl Verdicts {
             let task = self.tasks.spawn(fly(self.board.clone(), key, flight, ask).in_current_span());
             async move { task.await.unwrap_or(Verdict::CannotCheck) }.boxed().shared()
         };
-        flights.entry(flight).or_insert_with(begin).clone()
+        match flights.entry(flight) {
+            Entry::Occupied(under_way) => {
+                self.board.meters.shared.one(self.board.judged);
+                under_way.get().clone()
+            }
+            Entry::Vacant(free) => free.insert(begin()).clone(),
+        }
     }
 }
 
@@ -218,6 +243,15 @@ impl Board {
             Verdict::Proven(_) => self.positive.insert(key, held).await,
             Verdict::Refused(_) => self.negative.insert(key, held).await,
             Verdict::CannotCheck => {}
+        }
+        self.account().await;
+    }
+
+    /// The caches count only what their own housekeeping has seen. It is done here, after a question that cost far more.
+    async fn account(&self) {
+        for (kept, cache) in [(Kept::Proven, &self.positive), (Kept::Refused, &self.negative)] {
+            cache.run_pending_tasks().await;
+            self.meters.kept.set((self.judged, kept), cache.entry_count());
         }
     }
 }
@@ -285,7 +319,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn verdicts() -> Verdicts {
-        Verdicts::new(Arc::new(SystemClock), Tasks::new())
+        Verdicts::new(Arc::new(SystemClock), Tasks::new(), Judged::Local, Arc::default())
     }
 
     fn answer(ttl_seconds: Option<u64>, scope: Option<&str>, expires_at: Option<Timestamp>) -> Answer {

@@ -71,13 +71,16 @@ pub async fn run(args: &DemoArgs) -> Result<(), Failure> {
     start(config, service, identity).await
 }
 
-/// The demo's settings: API keys for the console, query credentials for copy-paste links, its own identity server, one
-/// folder for all data.
+/// The demo's settings: API keys for the console, query credentials for copy-paste links, its own identity server,
+/// metrics on any free port, one folder for all data.
 fn configure(args: &DemoArgs, identity: SocketAddr) -> Result<Config, Failure> {
     let mut sources = Sources::of_process(args.config.clone());
-    for (key, value) in
-        [("auth.methods", "['signature', 'api_key']"), ("auth.pepper", PEPPER), ("auth.query_credentials", "true")]
-    {
+    for (key, value) in [
+        ("auth.methods", "['signature', 'api_key']"),
+        ("auth.pepper", PEPPER),
+        ("auth.query_credentials", "true"),
+        ("metrics.listen", "127.0.0.1:0"),
+    ] {
         sources.defaults.push((key.into(), value.into()));
     }
     sources.flag("--listen", "server.listen", args.listen);
@@ -137,14 +140,16 @@ async fn operator_key(running: &Running, config: &Config) -> Result<Option<ApiKe
     Ok(Some(operators.create_key(&by, user.user.id, new).await?.0))
 }
 
-fn welcome(service: SocketAddr, identity: SocketAddr, files: &Path, key: Option<&ApiKey>) -> String {
-    let files = files.display();
+fn welcome(running: &Running, identity: SocketAddr, files: &Path, key: Option<&ApiKey>) -> String {
+    let (service, files) = (running.address(), files.display());
+    let metrics = running.metrics_address();
+    let metrics = metrics.map_or(String::new(), |at| format!("  metrics          http://{at}/metrics\n"));
     let console = key.map_or(String::new(), |key| {
         format!("  console          http://{service}/admin/  as {OPERATOR}\n  its key          {}\n", key.reveal())
     });
     format!(
         "chunkgate demo\n  page             http://{service}/\n  identity server  http://{identity}\n  \
-         user demo        api_key {API_KEY}, secret {SECRET}  (public: for this machine only)\n{console}\n\
+         user demo        api_key {API_KEY}, secret {SECRET}  (public: for this machine only)\n{console}{metrics}\n\
          Upload a file from another terminal:\n  \
          chunkgate upload FILE --url http://{service} --api-key {API_KEY} --secret {SECRET}\n\n\
          Ctrl-C stops; what was uploaded stays in {files}.\n\n"
@@ -154,7 +159,7 @@ fn welcome(service: SocketAddr, identity: SocketAddr, files: &Path, key: Option<
 /// Starts the identity server, then the service, and serves both until the process is told to stop.
 async fn start(config: Config, service: TcpListener, identity: TcpListener) -> Result<(), Failure> {
     serve::log_to_stderr(&config.log)?;
-    let (service_address, identity_address) = (address(&service)?, address(&identity)?);
+    let identity_address = address(&identity)?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let users = identity::serve(identity, Directory::demo(), config.identity.token.clone(), async {
         let _ = stopped.await;
@@ -162,7 +167,7 @@ async fn start(config: Config, service: TcpListener, identity: TcpListener) -> R
     let users = Tasks::new().spawn(users);
     let running = app::start(config.clone(), service, Arc::new(SystemClock), http::pages::demo()).await?;
     let key = operator_key(&running, &config).await.map_err(|error| Failure::Failed(error.to_string()))?;
-    super::print(&welcome(service_address, identity_address, &config.storage.local.path, key.as_ref()));
+    super::print(&welcome(&running, identity_address, &config.storage.local.path, key.as_ref()));
     serve::told_to_stop().await;
     // A second signal is impatient.
     running.stop(serve::told_to_stop()).await;

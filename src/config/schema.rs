@@ -11,9 +11,8 @@ use super::Config;
 pub(super) const SECRETS: [&str; 3] = ["auth.pepper", "database.url", "identity.token"];
 
 /// Sections and keys of planned features. Refused rather than ignored: who sets `server.tls` relies on it.
-const PLANNED: [&str; 10] = [
+const PLANNED: [&str; 9] = [
     "hooks",
-    "metrics",
     "rufh",
     "server.trusted_proxies",
     "server.tls",

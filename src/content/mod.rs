@@ -7,6 +7,7 @@
 //! Names in a store are made by the service. No part of a name comes from a client.
 
 pub mod local;
+pub mod metered;
 
 use async_trait::async_trait;
 use bytes::Bytes;

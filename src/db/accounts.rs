@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 
 use super::{
-    Account, Accounts, Profile, StoreError,
+    Account, Accounts, Profile, StoreError, Written,
     dialect::Dialect,
     store::{Fields, Statement, Store},
 };
@@ -64,13 +64,13 @@ const BEAT: &str = "
 
 #[async_trait]
 impl<DB: Dialect> Accounts for Store<DB> {
-    async fn provision(&self, profile: &Profile, now: Timestamp) -> Result<Account, StoreError> {
+    async fn provision(&self, profile: &Profile, now: Timestamp) -> Result<(Account, Written), StoreError> {
         for _ in 0..LOOKS {
             let mut connection = self.read.acquire().await?;
             let seen = look::<DB>(&mut connection, profile).await?;
             drop(connection);
             if let Some(known) = seen.unchanged(profile) {
-                return Ok(known.account());
+                return Ok((known.account(), Written::Unchanged));
             }
             match self.write_down(profile, now).await {
                 Err(StoreError::Conflict) => {}
@@ -129,28 +129,28 @@ pub(super) fn spend<DB: Dialect>(spend: Spend) -> Statement<'static, DB> {
 
 impl<DB: Dialect> Store<DB> {
     /// Looks again inside a transaction and writes what the profile says.
-    async fn write_down(&self, profile: &Profile, now: Timestamp) -> Result<Account, StoreError> {
+    async fn write_down(&self, profile: &Profile, now: Timestamp) -> Result<(Account, Written), StoreError> {
         let mut tx = self.begin().await?;
         let Seen { known, name_taken } = look::<DB>(&mut tx, profile).await?;
-        let (known, statement) = match known {
+        let (known, statement, written) = match known {
             None => {
                 let known = Known::new(profile, name_taken);
                 let create = create(&known, now);
-                (known, create)
+                (known, create, Written::Created)
             }
             Some(known) => {
                 let facts = known.facts.updated(profile, name_taken);
                 if facts == known.facts {
-                    return Ok(known.account());
+                    return Ok((known.account(), Written::Unchanged));
                 }
                 let known = Known { facts, ..known };
                 let change = change(&known, now);
-                (known, change)
+                (known, change, Written::Updated)
             }
         };
         statement.execute(&mut *tx).await?;
         tx.commit().await?;
-        Ok(known.account())
+        Ok((known.account(), written))
     }
 }
 

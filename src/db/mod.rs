@@ -175,10 +175,10 @@ pub trait Uploads: Send + Sync + 'static {
 /// Facts about users and the proofs they gave.
 #[async_trait]
 pub trait Accounts: Send + Sync + 'static {
-    /// The local user for an identity: created at first sight, changed when the profile changed, untouched (no write)
+    /// The local user for an identity, and what it took: created at first sight, changed when the profile changed, untouched (no write)
     /// when nothing changed. The key is (realm, subject), never a name or an address. A username that another user of
     /// the realm holds is not taken over: a new user gets `name~xxxxxxxx` (start of its id), a known user keeps its name.
-    async fn provision(&self, profile: &Profile, now: Timestamp) -> Result<Account, StoreError>;
+    async fn provision(&self, profile: &Profile, now: Timestamp) -> Result<(Account, Written), StoreError>;
 
     /// The user of that id.
     async fn find(&self, id: UserId) -> Result<Option<Account>, StoreError>;
@@ -356,6 +356,17 @@ pub struct Profile {
     pub display_name: Option<String>,
     /// Groups, replaced as a whole.
     pub groups: Option<Vec<String>>,
+}
+
+/// What provisioning wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// A new user.
+    Created,
+    /// Changes of the profile.
+    Updated,
+    /// Nothing.
+    Unchanged,
 }
 
 /// A local user with what decides about admission.

@@ -1,6 +1,7 @@
 //! What happens to every request before a door sees it, and to every answer after: the order, stated once.
 //!
-//! From the outside in:
+//! Around all of them stands the **count** ([`super::meters`]), so that what any layer answers is counted, preflights too.
+//! Then, from the outside in:
 //! 1. **cross-domain**: around everything, so that a page of a listed origin can read every answer, whoever made it; a
 //!    preflight ends here, unlogged, for browsers send many and they say nothing;
 //! 2. **request id**: so early that everything below, a panic too, answers and logs under it;

@@ -16,6 +16,8 @@ pub mod extract;
 pub mod form;
 pub mod headers;
 pub mod layers;
+pub mod meters;
+pub mod metrics;
 pub mod multipart;
 pub mod pages;
 pub mod paging;
@@ -31,6 +33,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use axum::{
     Router,
     http::{HeaderName, HeaderValue, request::Parts},
+    middleware::from_fn_with_state,
     response::Response,
 };
 use bytesize::ByteSize;
@@ -126,12 +129,16 @@ pub fn router(
     readiness: site::Readiness,
     pages: Router,
     settings: &Settings,
+    meters: Arc<meters::Meters>,
     tasks: &Tasks,
 ) -> Router {
     let cors = state.cors.clone();
     let doors =
+        meters::Doors { meters, multipart: (&*state.multipart.prefix).into(), raw: (&*state.raw.prefix).into() };
+    let count = from_fn_with_state(doors, meters::count);
+    let doors =
         multipart::routes(&state.multipart).merge(raw::routes(&state.raw)).merge(api::routes()).with_state(state);
-    layers::wrap(doors.merge(site::routes(readiness)).merge(pages), settings, cors, tasks)
+    layers::wrap(doors.merge(site::routes(readiness)).merge(pages), settings, cors, tasks).layer(count)
 }
 
 /// Section `server` of the configuration.

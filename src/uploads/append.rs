@@ -2,9 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use tokio::time::Instant;
+
 use super::{
     Append, Body, Contention, ExpiresFrom, Keep, New, Target, UploadError, Uploads,
     lock::Guard,
+    meters::{Event, Outcome},
     placement_of,
     pump::{Drain, Pump, Received, Then, rehash},
     to_spend, within,
@@ -49,15 +53,24 @@ impl Uploads {
     /// Every [`UploadError`].
     pub async fn append(&self, by: &Principal, append: Append) -> Result<Upload, UploadError> {
         let Append { target, claim, keep, contention, body } = append;
-        let (guard, upload, plan, born) = match target {
-            Target::New(new) => self.begin(by, new, &claim)?,
+        let admitted = match target {
+            Target::New(new) => self.begin(by, new, &claim),
             Target::Known(id) => {
-                let (guard, upload, plan) = self.resume(by, id, &claim, contention).await?;
-                (guard, upload, plan, None)
+                let known = self.resume(by, id, &claim, contention).await;
+                known.map(|(guard, upload, plan)| (guard, upload, plan, None))
             }
         };
+        let refused = |error: &UploadError| self.parts.meters.chunks.one(Outcome::refused(error));
+        let (guard, upload, plan, born) = admitted.inspect_err(refused)?;
         let core = self.clone();
-        self.detached(async move { core.pump(upload, plan, keep, body, guard, born).await }).await
+        self.detached(async move {
+            let meters = &core.parts.meters;
+            let _receiving = meters.receiving.hold(());
+            let outcome = core.pump(upload, plan, keep, body, guard, born).await;
+            meters.chunks.one(Outcome::of(&outcome));
+            outcome
+        })
+        .await
     }
 
     /// The rules for a first chunk.
@@ -165,6 +178,8 @@ impl Uploads {
             None => parts.content.append(placement, plan.from).await?,
         };
         let drain = Drain::new(writer, digest, parts.tasks.clone(), Arc::new(guard));
+        let meters = parts.meters.clone();
+        let body = body.inspect_ok(move |frame| meters.arrived.add((), frame.len() as u64)).boxed();
         let mut pump = Pump::new(plan, keep, body, &parts.budget, drain);
         loop {
             let (received, size) = match pumped(&mut pump, &plan).await {
@@ -213,13 +228,20 @@ impl Uploads {
         upload.offset = received.bytes;
         upload.size = size;
         upload.digest = received.digest.as_ref().map(keep_digest);
-        match self.parts.db.insert(upload, birth.binding, birth.spend).await {
+        let begun = Instant::now();
+        let inserted = self.parts.db.insert(upload, birth.binding, birth.spend).await;
+        self.parts.meters.commits.since((), begun);
+        match inserted {
             Err(StoreError::Conflict) => Err(UploadError::Replayed),
             Err(error) => {
                 birth.unsure = !matches!(error, StoreError::Full);
                 Err(error.into())
             }
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.parts.meters.events.one(Event::Created);
+                self.parts.meters.acknowledged.add((), received.bytes);
+                Ok(())
+            }
         }
     }
 
@@ -243,7 +265,11 @@ impl Uploads {
         let digest = received.digest.as_ref().map(keep_digest);
         let tail_start = plan.from;
         let advance = Advance { from: upload.offset, to, tail_start, size, digest: digest.clone(), expires, now };
-        self.advance(upload, &advance).await?;
+        let begun = Instant::now();
+        let advanced = self.advance(upload, &advance).await;
+        self.parts.meters.commits.since((), begun);
+        advanced?;
+        self.parts.meters.acknowledged.add((), to - upload.offset);
         (upload.offset, upload.size, upload.digest) = (to, size, digest);
         (upload.expires, upload.updated, upload.tail_start) = (expires, now, tail_start);
         Ok(())

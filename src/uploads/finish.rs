@@ -1,6 +1,6 @@
 //! Finish and cancel: how an upload ends.
 
-use super::{Contention, UploadError, Uploads, placement_of, spent, to_spend, within};
+use super::{Contention, UploadError, Uploads, lock::Guard, meters::Outcome, placement_of, spent, to_spend, within};
 use crate::domain::{
     UploadId,
     digest::{Digest, Running},
@@ -15,18 +15,30 @@ impl Uploads {
     /// # Errors
     /// A [`Refusal`], [`UploadError::Busy`], or a store's failure. The upload stays as it was.
     pub async fn finish(&self, by: &Principal, id: UploadId, expected: Option<Digest>) -> Result<Upload, UploadError> {
-        within(by, Scope::Write)?;
         let spend = to_spend(by)?;
-        self.find(by, id).await?.may_finish(expected.as_ref(), self.now())?;
-        let guard = self.parts.locks.acquire(id, Contention::Wait).await.ok_or(UploadError::Busy)?;
-        let upload = self.find(by, id).await?;
+        let refused = |error: &UploadError| self.parts.meters.completions.one(Outcome::refused(error));
+        let (guard, upload) = self.may_finish(by, id, expected.as_ref()).await.inspect_err(refused)?;
         let core = self.clone();
         self.detached(async move {
             let finished = core.seal(upload, expected, spend).await;
             drop(guard);
+            core.parts.meters.completions.one(Outcome::of(&finished));
             finished
         })
         .await
+    }
+
+    /// The lock and the upload, if nothing speaks against its completion yet.
+    async fn may_finish(
+        &self,
+        by: &Principal,
+        id: UploadId,
+        expected: Option<&Digest>,
+    ) -> Result<(Guard, Upload), UploadError> {
+        within(by, Scope::Write)?;
+        self.find(by, id).await?.may_finish(expected, self.now())?;
+        let guard = self.parts.locks.acquire(id, Contention::Wait).await.ok_or(UploadError::Busy)?;
+        Ok((guard, self.find(by, id).await?))
     }
 
     async fn seal(
@@ -56,6 +68,7 @@ impl Uploads {
         if !self.parts.db.complete(upload.id, upload.offset, sum.as_ref(), now, spend).await.map_err(spent)? {
             return Err(self.lost_race(&upload).await?);
         }
+        self.parts.meters.ended(State::Complete);
         (upload.state, upload.sum, upload.digest) = (State::Complete, sum, None);
         (upload.ended, upload.updated) = (Some(now), now);
         Ok(upload)
@@ -88,6 +101,7 @@ impl Uploads {
         if !self.parts.db.end(upload.id, &[upload.state], state, self.now(), spend).await.map_err(spent)? {
             return Ok(false);
         }
+        self.parts.meters.ended(state);
         self.collect(upload).await?;
         Ok(true)
     }

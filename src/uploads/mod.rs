@@ -11,6 +11,7 @@
 mod append;
 mod finish;
 mod lock;
+pub mod meters;
 pub mod operators;
 mod pump;
 pub mod reaper;
@@ -23,7 +24,7 @@ use bytesize::ByteSize;
 use futures_util::stream::BoxStream;
 
 pub use self::{lock::Contention, pump::Keep, replay::Compared};
-use self::{lock::Locks, pump::Budget};
+use self::{lock::Locks, meters::Meters, pump::Budget};
 use crate::{
     content::{ContentError, ContentStore},
     db::{self, Page, StoreError},
@@ -234,6 +235,7 @@ struct Parts {
     tasks: Tasks,
     locks: Locks,
     budget: Budget,
+    meters: Arc<Meters>,
     settings: Settings,
 }
 
@@ -245,9 +247,10 @@ impl Uploads {
         clock: Arc<dyn Clock>,
         tasks: Tasks,
         settings: Settings,
+        meters: Arc<Meters>,
     ) -> Self {
         let (locks, budget) = (Locks::default(), Budget::default());
-        Self { parts: Arc::new(Parts { db, content, clock, tasks, locks, budget, settings }) }
+        Self { parts: Arc::new(Parts { db, content, clock, tasks, locks, budget, meters, settings }) }
     }
 
     /// The current time of the core.

@@ -118,6 +118,7 @@ impl AllUploads {
             let change = Change::EndUpload(upload.id, upload.state, how.state());
             let ended = facts.apply(change, &entry).await?;
             if ended {
+                core.parts.meters.ended(how.state());
                 core.collect(&upload).await?;
             }
             drop(guard);

@@ -12,8 +12,12 @@ use std::{
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
-    auth::breaker::{Breaker, Permit, Phase, RetryBudget},
+    auth::{
+        breaker::{Breaker, Permit, Phase, RetryBudget},
+        meters::{BreakerState, Meters, Retry},
+    },
     domain::Clock,
+    meter::Held,
 };
 
 /// Questions under way at most.
@@ -29,11 +33,14 @@ pub(super) struct Line {
     seats: Semaphore,
     waiting: Semaphore,
     rules: Mutex<Rules>,
+    meters: Arc<Meters>,
 }
 
 struct Rules {
     breaker: Breaker,
     budget: RetryBudget,
+    /// As it was told last.
+    phase: Phase,
 }
 
 /// Why a question is not asked.
@@ -50,21 +57,27 @@ pub(super) struct Turn<'a> {
     line: &'a Line,
     permit: Option<Permit>,
     _seat: SemaphorePermit<'a>,
+    _under_way: Held<'a>,
 }
 
 impl Line {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        let rules = Rules { breaker: Breaker::default(), budget: RetryBudget::new(clock.now()) };
-        Self { clock, seats: Semaphore::new(UNDER_WAY), waiting: Semaphore::new(WAITING), rules: Mutex::new(rules) }
+    pub(super) fn new(clock: Arc<dyn Clock>, meters: Arc<Meters>) -> Self {
+        let budget = RetryBudget::new(clock.now());
+        let rules = Mutex::new(Rules { breaker: Breaker::default(), budget, phase: Phase::Closed });
+        meters.breaker.set(BreakerState::Closed, 1);
+        Self { clock, seats: Semaphore::new(UNDER_WAY), waiting: Semaphore::new(WAITING), rules, meters }
     }
 
     /// Waits for a turn, not long.
     pub(super) async fn turn(&self) -> Result<Turn<'_>, TurnedAway> {
         let seat = self.seat().await.ok_or(TurnedAway::Crowded)?;
         let mut rules = self.rules();
-        let permit = rules.breaker.permit(self.clock.now()).map_err(|_| TurnedAway::Open)?;
+        let now = self.clock.now();
+        let permit = rules.breaker.permit(now).map_err(|_| TurnedAway::Open)?;
+        let phase = rules.breaker.phase(now);
+        rules.tell(phase, &self.meters);
         rules.budget.asked();
-        Ok(Turn { line: self, permit: Some(permit), _seat: seat })
+        Ok(Turn { line: self, permit: Some(permit), _seat: seat, _under_way: self.meters.under_way.hold(()) })
     }
 
     #[cfg(test)]
@@ -76,7 +89,7 @@ impl Line {
         if let Ok(seat) = self.seats.try_acquire() {
             return Some(seat);
         }
-        let _waiting = self.waiting.try_acquire().ok()?;
+        let _waiting = (self.waiting.try_acquire().ok()?, self.meters.waiting.hold(()));
         tokio::time::timeout(LONGEST_WAIT, self.seats.acquire()).await.ok()?.ok()
     }
 
@@ -85,10 +98,24 @@ impl Line {
     }
 }
 
+impl Rules {
+    /// Counts a change of phase.
+    fn tell(&mut self, phase: Phase, meters: &Meters) {
+        let before = std::mem::replace(&mut self.phase, phase);
+        if before != phase {
+            meters.breaker_changes.one(BreakerState::of(phase));
+            meters.breaker.set(BreakerState::of(before), 0);
+            meters.breaker.set(BreakerState::of(phase), 1);
+        }
+    }
+}
+
 impl Turn<'_> {
     /// Whether the question may be asked a second time.
     pub(super) fn may_retry(&self) -> bool {
-        self.line.rules().budget.spend(self.line.clock.now())
+        let may = self.line.rules().budget.spend(self.line.clock.now());
+        self.line.meters.retries.one(if may { Retry::Made } else { Retry::Exhausted });
+        may
     }
 
     /// The server answered, or did not.
@@ -99,6 +126,7 @@ impl Turn<'_> {
         let before = rules.breaker.phase(now);
         rules.breaker.settle(permit, now, answered);
         let phase = rules.breaker.phase(now);
+        rules.tell(phase, &self.line.meters);
         drop(rules);
         match (before, phase) {
             (Phase::Closed | Phase::HalfOpen, Phase::Open) => {
@@ -124,7 +152,7 @@ mod tests {
     use crate::{auth::breaker::LEAST_ASKED, domain::SystemClock};
 
     fn line() -> Line {
-        Line::new(Arc::new(SystemClock))
+        Line::new(Arc::new(SystemClock), Arc::default())
     }
 
     #[tokio::test(start_paused = true)]
