@@ -191,7 +191,7 @@ fn profile(subject: &str, username: &str) -> Profile {
 }
 
 async fn provisioned(db: &Db, profile: &Profile) -> Account {
-    db.stores.accounts.provision(profile, at(0)).await.expect("provisioned")
+    db.stores.accounts.provision(profile, at(0)).await.expect("provisioned").0
 }
 
 fn page(state: Option<State>, limit: u32) -> Page {

@@ -40,7 +40,8 @@ impl House {
         };
         let (accounts, clock) = (Arc::new(MemoryAccounts::default()), StillClock::at(1_700_000_000));
         let guesses = Arc::new(Throttle::new(clock.clone()));
-        let gate = Gate::open(settings(), &identity, &guesses, accounts.clone(), clock.clone(), Tasks::new());
+        let gate =
+            Gate::open(settings(), &identity, &guesses, accounts.clone(), clock.clone(), Tasks::new(), Arc::default());
         Self { gate: Arc::new(gate.expect("good settings, and no pepper is needed")), accounts, clock }
     }
 

@@ -69,7 +69,8 @@ impl House {
         change(&mut identity);
         let (accounts, clock, tasks) = (Arc::new(MemoryAccounts::default()), StillClock::at(NOW), Tasks::new());
         let guesses = Arc::new(Throttle::new(clock.clone()));
-        let gate = Gate::open(settings, &identity, &guesses, accounts.clone(), clock.clone(), tasks.clone());
+        let gate =
+            Gate::open(settings, &identity, &guesses, accounts.clone(), clock.clone(), tasks.clone(), Arc::default());
         Self { gate: Arc::new(gate.expect("good settings")), accounts, clock, tasks }
     }
 

@@ -19,6 +19,7 @@ mod golden;
 mod identity;
 mod invariants;
 mod local;
+mod metrics;
 mod model;
 mod native;
 mod pages;

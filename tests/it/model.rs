@@ -157,7 +157,8 @@ impl House {
         };
         let content = Arc::new(LocalStore::open(&local).await.expect("a store"));
         let settings = Settings { expires_after: LIFE, ..Settings::default() };
-        let core = Uploads::new(stores.uploads.clone(), content, self.clock.clone(), Tasks::new(), settings);
+        let core =
+            Uploads::new(stores.uploads.clone(), content, self.clock.clone(), Tasks::new(), settings, Arc::default());
         self.open = Some((core, stores));
     }
 

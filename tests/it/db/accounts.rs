@@ -94,7 +94,7 @@ async fn names_are_not_taken_over(db: &Db) {
 async fn one_user_from_many_first_sights(db: &Db) {
     let users = race(10, |_| {
         let accounts = db.stores.accounts.clone();
-        async move { accounts.provision(&profile("s1", "ada"), at(0)).await.expect("never an error") }
+        async move { accounts.provision(&profile("s1", "ada"), at(0)).await.expect("never an error").0 }
     })
     .await;
     assert!(users.iter().all(|user| *user == users[0]));
@@ -103,7 +103,7 @@ async fn one_user_from_many_first_sights(db: &Db) {
 async fn one_name_for_many_users(db: &Db) {
     let users = race(10, |number| {
         let accounts = db.stores.accounts.clone();
-        async move { accounts.provision(&profile(&format!("s{number}"), "ada"), at(0)).await.expect("never an error") }
+        async move { accounts.provision(&profile(&format!("s{number}"), "ada"), at(0)).await.expect("never an error").0 }
     })
     .await;
     assert_eq!(users.iter().filter(|user| user.user.username == "ada").count(), 1);

@@ -18,7 +18,7 @@ use axum::{
     routing::any,
 };
 use chunkgate::{
-    db::{Account, Accounts, Profile, StoreError},
+    db::{Account, Accounts, Profile, StoreError, Written},
     domain::{
         Clock, Timestamp, UploadId, UserId, after, before,
         principal::{ProofHash, User},
@@ -283,19 +283,19 @@ impl Memory {
 
 #[async_trait]
 impl Accounts for MemoryAccounts {
-    async fn provision(&self, profile: &Profile, _: Timestamp) -> Result<Account, StoreError> {
+    async fn provision(&self, profile: &Profile, _: Timestamp) -> Result<(Account, Written), StoreError> {
         let mut memory = self.open()?;
         let known = |a: &&mut Account| a.user.realm == profile.realm && a.subject == profile.subject;
         if let Some(account) = memory.accounts.iter_mut().find(known) {
             account.user.username.clone_from(&profile.username);
             let account = account.clone();
-            return Ok(memory.account(&account));
+            return Ok((memory.account(&account), Written::Updated));
         }
         let (realm, username) = (profile.realm.clone(), profile.username.clone());
         let user = User { id: UserId::new(), realm, username, epoch: 0 };
         let account = Account { user, subject: profile.subject.clone(), disabled: false };
         memory.accounts.push(account.clone());
-        Ok(account)
+        Ok((account, Written::Created))
     }
 
     async fn find(&self, id: UserId) -> Result<Option<Account>, StoreError> {

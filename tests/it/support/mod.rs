@@ -153,9 +153,11 @@ impl TestApp {
     pub(crate) async fn stop(mut self) {
         let running = self.running.take().expect("runs");
         let uploads = running.uploads().clone();
+        let metrics = running.metrics().clone();
         running.stop(std::future::pending()).await;
         assert_eq!(uploads.in_work(), 0, "an upload's lock is still held");
         let mut found = watch::watch().search_log();
+        found.extend(watch::watch().search("the metrics", metrics.text().as_bytes()));
         found.extend(watch::watch().search_database(&self.config.database).await);
         Watch::assert_kept(&found);
         if let Some(database) = self.database.take() {
@@ -222,7 +224,7 @@ impl TestApp {
             display_name: None,
             groups: None,
         };
-        let account = stores.accounts.provision(&profile, self.clock.now()).await.expect("known");
+        let (account, _) = stores.accounts.provision(&profile, self.clock.now()).await.expect("known");
         Owner::User(account.user.id)
     }
 
