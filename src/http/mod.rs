@@ -11,6 +11,7 @@ mod catalogue;
 pub mod console;
 pub mod cors;
 mod cross_site;
+mod detail;
 pub mod digested;
 pub mod extract;
 pub mod form;

@@ -11,7 +11,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderName, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     AppState,
     body::incoming,
+    detail::{self, Answer, Cause, put_range},
     form::{self, FilePart, Form, FormError, Prefix},
     headers::{
         dates::iso_millis,
@@ -35,7 +36,7 @@ use crate::{
         principal::Principal,
         upload::{At, Claim, Refusal, Upload},
     },
-    uploads::{Append, BodyError, Contention, Keep, New, Target, UploadError},
+    uploads::{Append, Contention, Keep, New, Target, UploadError},
 };
 
 /// Section `multipart` of the configuration.
@@ -292,41 +293,16 @@ fn accepted(settings: &Settings, upload: &Upload) -> Response {
 }
 
 fn refused(app: &AppState, error: Wire) -> Response {
-    let (status, detail, offset) = match &error {
-        Wire::Bad(detail) => (StatusCode::BAD_REQUEST, detail.clone(), None),
-        Wire::Auth(error) => auth_wire(error),
-        Wire::Upload(error) => upload_wire(error),
+    let (cause, (status, detail, offset)) = match &error {
+        Wire::Bad(detail) => (Cause::Request, (StatusCode::BAD_REQUEST, detail.clone(), None)),
+        Wire::Auth(error) => (Cause::Auth(error), auth_wire(error)),
+        Wire::Upload(error) => (Cause::Upload(error), detail::upload(error, refusal_wire)),
     };
-    log(status, "multipart", &detail, cause(&error));
+    log(status, "multipart", &detail, cause.hidden());
     let mut response = json(&app.multipart, status, &Detail { detail, offset });
-    let headers = response.headers_mut();
-    match &error {
-        Wire::Auth(AuthError::Unavailable { retry_after } | AuthError::RateLimited { retry_after }) => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
-        }
-        Wire::Upload(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
-        }
-        _ => {}
-    }
-    if status == StatusCode::UNAUTHORIZED {
-        headers.insert(header::WWW_AUTHENTICATE, app.challenge.clone());
-    }
-    if let Some(offset) = offset {
-        put_range(&mut response, offset);
-    }
+    cause.put_headers(&mut response, app, offset);
     response
 }
-
-/// What the log is told and the client is not.
-fn cause(error: &Wire) -> Option<&str> {
-    match error {
-        Wire::Upload(UploadError::Unavailable(cause) | UploadError::Internal(cause)) => Some(cause),
-        Wire::Upload(_) | Wire::Auth(_) | Wire::Bad(_) => None,
-    }
-}
-
-type Answer = (StatusCode, String, Option<u64>);
 
 fn auth_wire(error: &AuthError) -> Answer {
     let (status, detail) = match error {
@@ -342,31 +318,6 @@ fn auth_wire(error: &AuthError) -> Answer {
         AuthError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     };
     (status, detail, None)
-}
-
-fn upload_wire(error: &UploadError) -> Answer {
-    let (status, detail) = match error {
-        UploadError::Refused(refusal) => return refusal_wire(refusal),
-        UploadError::OutOfScope { .. } => return (StatusCode::FORBIDDEN, error.to_string(), None),
-        UploadError::NotFound => (StatusCode::NOT_FOUND, "Not found"),
-        UploadError::Replayed => (StatusCode::UNAUTHORIZED, "The signature was already used"),
-        UploadError::NonceRequired => return (StatusCode::BAD_REQUEST, error.to_string(), None),
-        UploadError::Forbidden => {
-            (StatusCode::UNAUTHORIZED, "The timestamp is outside the accepted window for beginning an upload")
-        }
-        UploadError::Body(BodyError::TooSlow) => (StatusCode::REQUEST_TIMEOUT, "The request was sent too slowly"),
-        UploadError::Body(BodyError::Disconnected) => (StatusCode::BAD_REQUEST, "The request was cut short"),
-        UploadError::Body(BodyError::Malformed(detail)) => (StatusCode::BAD_REQUEST, detail.as_str()),
-        UploadError::Body(error @ BodyError::WrongDigest { algorithm: _ }) => {
-            return (StatusCode::BAD_REQUEST, error.to_string(), None);
-        }
-        UploadError::Full => (StatusCode::INSUFFICIENT_STORAGE, "No space left to store the chunk"),
-        UploadError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "Another request works on this upload"),
-        UploadError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "Temporarily unavailable"),
-        UploadError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "The service is restarting"),
-        UploadError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
-    };
-    (status, detail.to_owned(), None)
 }
 
 fn refusal_wire(refusal: &Refusal) -> Answer {
@@ -385,16 +336,6 @@ fn refusal_wire(refusal: &Refusal) -> Answer {
         Refusal::WrongLength => (bad, "File size doesn't match headers".into(), None),
         Refusal::WrongDigest { algorithm } => (bad, format!("{} checksum does not match", algorithm.name()), None),
         Refusal::NoDigest { algorithm } => (bad, format!("No {} checksum was kept", algorithm.name()), None),
-    }
-}
-
-/// jQuery-File-Upload takes its next offset from `Range: 0-N` on a 2xx. Nothing is said of an empty upload: `0-0` would
-/// mean one byte.
-fn put_range(response: &mut Response, offset: u64) {
-    if offset > 0
-        && let Ok(value) = HeaderValue::try_from(format!("0-{}", offset - 1))
-    {
-        response.headers_mut().insert(header::RANGE, value);
     }
 }
 
@@ -428,7 +369,7 @@ pub(super) fn status_of_auth(error: &AuthError) -> StatusCode {
 /// The status of a refusal by the core, for the catalogue.
 #[cfg(test)]
 pub(super) fn status_of_upload(error: &UploadError) -> StatusCode {
-    upload_wire(error).0
+    detail::upload(error, refusal_wire).0
 }
 
 #[cfg(test)]

@@ -14,8 +14,14 @@ use crate::{
         digest::{Algorithm, Digest},
         upload::{Refusal, Upload},
     },
-    http::{AppState, form::FormError, headers::REPR_DIGEST, problem::log},
-    uploads::{BodyError, UploadError},
+    http::{
+        AppState,
+        detail::{self, Answer, Cause},
+        form::FormError,
+        headers::REPR_DIGEST,
+        problem::log,
+    },
+    uploads::UploadError,
 };
 
 /// An upload, keys in the original's order.
@@ -153,44 +159,16 @@ pub(super) fn not_allowed(methods: &'static str) -> Response {
 }
 
 pub(super) fn refused(app: &AppState, error: &Wire) -> Response {
-    let (status, detail, offset) = match error {
-        Wire::Bad(status, detail) => (*status, detail.clone(), None),
-        Wire::Auth(error) => auth_wire(error),
-        Wire::Upload(error) => upload_wire(error),
+    let (cause, (status, detail, offset)) = match error {
+        Wire::Bad(status, detail) => (Cause::Request, (*status, detail.clone(), None)),
+        Wire::Auth(error) => (Cause::Auth(error), auth_wire(error)),
+        Wire::Upload(error) => (Cause::Upload(error), detail::upload(error, refusal_wire)),
     };
-    log(status, "raw", &detail, cause(error));
+    log(status, "raw", &detail, cause.hidden());
     let mut response = (status, Json(Detail { detail, offset })).into_response();
-    let headers = response.headers_mut();
-    match error {
-        Wire::Auth(AuthError::Unavailable { retry_after } | AuthError::RateLimited { retry_after }) => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
-        }
-        Wire::Upload(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
-        }
-        _ => {}
-    }
-    if status == StatusCode::UNAUTHORIZED {
-        headers.insert(header::WWW_AUTHENTICATE, app.challenge.clone());
-    }
-    // Nothing is said of an empty upload: `0-0` would mean one byte.
-    if let Some(offset) = offset.filter(|offset| *offset > 0)
-        && let Ok(value) = HeaderValue::try_from(format!("0-{}", offset - 1))
-    {
-        headers.insert(header::RANGE, value);
-    }
+    cause.put_headers(&mut response, app, offset);
     response
 }
-
-/// What the log is told and the client is not.
-fn cause(error: &Wire) -> Option<&str> {
-    match error {
-        Wire::Upload(UploadError::Unavailable(cause) | UploadError::Internal(cause)) => Some(cause),
-        Wire::Upload(_) | Wire::Auth(_) | Wire::Bad(..) => None,
-    }
-}
-
-type Answer = (StatusCode, String, Option<u64>);
 
 fn auth_wire(error: &AuthError) -> Answer {
     let status = match error {
@@ -208,31 +186,6 @@ fn auth_wire(error: &AuthError) -> Answer {
         AuthError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, error.to_string(), None)
-}
-
-fn upload_wire(error: &UploadError) -> Answer {
-    let (status, detail) = match error {
-        UploadError::Refused(refusal) => return refusal_wire(refusal),
-        UploadError::OutOfScope { .. } => return (StatusCode::FORBIDDEN, error.to_string(), None),
-        UploadError::NotFound => (StatusCode::NOT_FOUND, "Not found"),
-        UploadError::Replayed => (StatusCode::UNAUTHORIZED, "The signature was already used"),
-        UploadError::NonceRequired => return (StatusCode::BAD_REQUEST, error.to_string(), None),
-        UploadError::Forbidden => {
-            (StatusCode::UNAUTHORIZED, "The timestamp is outside the accepted window for beginning an upload")
-        }
-        UploadError::Body(BodyError::TooSlow) => (StatusCode::REQUEST_TIMEOUT, "The request was sent too slowly"),
-        UploadError::Body(BodyError::Disconnected) => (StatusCode::BAD_REQUEST, "The request was cut short"),
-        UploadError::Body(BodyError::Malformed(detail)) => (StatusCode::BAD_REQUEST, detail.as_str()),
-        UploadError::Body(error @ BodyError::WrongDigest { algorithm: _ }) => {
-            return (StatusCode::BAD_REQUEST, error.to_string(), None);
-        }
-        UploadError::Full => (StatusCode::INSUFFICIENT_STORAGE, "No space left to store the chunk"),
-        UploadError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "Another request works on this upload"),
-        UploadError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "Temporarily unavailable"),
-        UploadError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "The service is restarting"),
-        UploadError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
-    };
-    (status, detail.to_owned(), None)
 }
 
 fn refusal_wire(refusal: &Refusal) -> Answer {
@@ -259,5 +212,5 @@ pub(in crate::http) fn status_of_auth(error: &AuthError) -> StatusCode {
 /// The status of a refusal by the core, for the catalogue.
 #[cfg(test)]
 pub(in crate::http) fn status_of_upload(error: &UploadError) -> StatusCode {
-    upload_wire(error).0
+    detail::upload(error, refusal_wire).0
 }
