@@ -16,13 +16,13 @@ use super::{
     gate::{Authenticator, Outcome, unavailable},
     identity::Proof,
     throttle::Throttle,
-    verdicts::{Proven, Refusal, Verdict},
+    verdicts::{Refusal, Verdict},
 };
 use crate::{
     db::StoreError,
     domain::{
         Timestamp,
-        principal::{Nonce, Principal, Reach, Scopes},
+        principal::{Principal, Scopes},
     },
 };
 
@@ -71,7 +71,9 @@ impl Delegated {
             }
         };
         Ok(match self.desk.as_of_now(verdict).await? {
-            Verdict::Proven(proven) => Outcome::granted(principal(&proven)),
+            Verdict::Proven(proven) => {
+                Outcome::granted(Principal::unbound(Some(proven.user.clone()), Scopes::ALL, proven.limits))
+            }
             Verdict::CannotCheck => Outcome::Unavailable,
             Verdict::Refused(Refusal::Disabled) => Outcome::Refused(AuthError::Disabled),
             Verdict::Refused(Refusal::TooMany) => Outcome::Refused(self.guesses.too_many(from)),
@@ -91,18 +93,5 @@ impl Authenticator for Delegated {
     async fn judge(&self, credential: &Credential, request: &Facts) -> Outcome {
         let Some((name, proof)) = self.proof(credential) else { return Outcome::NotMine };
         self.weigh(name, proof, request).await.unwrap_or_else(|error| unavailable(&error))
-    }
-}
-
-fn principal(proven: &Proven) -> Principal {
-    Principal {
-        user: Some(proven.user.clone()),
-        reach: Reach::Own,
-        may_create: true,
-        scopes: Scopes::ALL,
-        limits: proven.limits,
-        binding: None,
-        token: None,
-        nonce: Nonce::NotAsked,
     }
 }

@@ -105,14 +105,8 @@ impl Federated {
         let good_until = signed.expires.map_or(end, |expires| end.min(expires));
         Ok(match self.verdict(asked_v2(signed), good_until, facts).await? {
             Verdict::Proven(proven) => Outcome::granted(Principal {
-                user: Some(proven.user.clone()),
-                reach: Reach::Own,
-                may_create: true,
-                scopes: Scopes::ALL,
-                limits: proven.limits,
-                binding: None,
-                token: None,
                 nonce: self.nonce(signed, now),
+                ..Principal::unbound(Some(proven.user.clone()), Scopes::ALL, proven.limits)
             }),
             Verdict::Refused(refusal) => Outcome::Refused(self.refused(refusal)),
             Verdict::CannotCheck => Outcome::Unavailable,

@@ -23,7 +23,7 @@ use crate::{
     domain::{
         Clock, before,
         keys::ApiKey,
-        principal::{Limits, Nonce, Principal, Reach, Scope, Scopes, User},
+        principal::{Limits, Principal, Scope, Scopes, User},
     },
     worker::Tasks,
 };
@@ -87,7 +87,7 @@ impl ApiKeys {
         {
             tracing::warn!(%error, key.id = %kept.id, "the use of a key could not be recorded");
         }
-        Ok(Ok(principal(owner.user, kept.scopes)))
+        Ok(Ok(Principal::unbound(Some(owner.user), kept.scopes, Limits::default())))
     }
 }
 
@@ -163,7 +163,9 @@ impl Passwords {
         };
         Ok(match (verdict, account) {
             (Verdict::Proven(_), Some(account)) if account.disabled => Outcome::Refused(AuthError::Disabled),
-            (Verdict::Proven(_), Some(account)) => Outcome::granted(principal(account.user, scopes)),
+            (Verdict::Proven(_), Some(account)) => {
+                Outcome::granted(Principal::unbound(Some(account.user), scopes, Limits::default()))
+            }
             (Verdict::CannotCheck, _) => Outcome::Unavailable,
             (Verdict::Refused(Refusal::TooMany), _) => Outcome::Refused(self.guesses.too_many(from)),
             (Verdict::Proven(_) | Verdict::Refused(_), _) => Outcome::Refused(AuthError::Invalid),
@@ -193,10 +195,4 @@ impl Authenticator for Passwords {
         let Credential::Basic(proof) = credential else { return Outcome::NotMine };
         self.weigh(proof, request.client_ip).await.unwrap_or_else(|error| unavailable(&error))
     }
-}
-
-fn principal(user: User, scopes: Scopes) -> Principal {
-    let may_create = scopes.contain(Scope::Create);
-    let (reach, limits, nonce) = (Reach::Own, Limits::default(), Nonce::NotAsked);
-    Principal { user: Some(user), reach, may_create, scopes, limits, binding: None, token: None, nonce }
 }

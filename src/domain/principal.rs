@@ -195,16 +195,14 @@ impl Owner {
 impl Principal {
     /// Nobody in particular. Sees and makes uploads without an owner.
     pub fn anonymous() -> Self {
-        Self {
-            user: None,
-            reach: Reach::Own,
-            may_create: true,
-            scopes: Scopes::ALL,
-            limits: Limits::default(),
-            binding: None,
-            token: None,
-            nonce: Nonce::NotAsked,
-        }
+        Self::unbound(None, Scopes::ALL, Limits::default())
+    }
+
+    /// Somebody whose proof reaches whatever is theirs, as far as its scopes go, and is bound to nothing.
+    pub fn unbound(user: Option<User>, scopes: Scopes, limits: Limits) -> Self {
+        let may_create = scopes.contain(Scope::Create);
+        let (binding, token, nonce) = (None, None, Nonce::NotAsked);
+        Self { user, reach: Reach::Own, may_create, scopes, limits, binding, token, nonce }
     }
 
     /// Whose uploads this principal sees.
