@@ -8,18 +8,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::support::{Answer, Caller, TestApp, form, md5, noise};
-
-/// Where the reaper's next round shows.
-async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..500 {
-        if let Some(found) = check().await {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("did not happen: {what}");
-}
+use crate::support::{Answer, Caller, TestApp, form, md5, noise, until};
 
 /// A chunk request that is sent up to and including `sent` bytes of its content, over a connection of its own.
 fn begin_chunk(caller: &Caller, upload: Option<&str>, range: (u64, u64, u64), bytes: &[u8], sent: usize) -> TcpStream {

@@ -22,7 +22,7 @@ use crate::{
     support::{
         Answer, Caller, TestApp,
         identity::{Mode, Scripted},
-        md5, operate,
+        md5, operate, until,
     },
 };
 
@@ -59,17 +59,6 @@ async fn status(caller: &Caller, id: &str) -> Answer {
 
 async fn stores(app: &TestApp) -> Stores {
     db::connect(&app.config.database, app.config.storage.local.durability).await.expect("connects")
-}
-
-/// What the service does about the ring shows after a while.
-async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..500 {
-        if let Some(found) = check().await {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("did not happen: {what}");
 }
 
 #[tokio::test]

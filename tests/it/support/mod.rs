@@ -427,3 +427,14 @@ pub(crate) async fn operate(
     let entry = Entry::new(&Operator::of_the_shell(), Deed::UserAdd, Object::user(None, "someone"), now);
     operations.apply(change, &entry).await
 }
+
+/// What a worker does on its own shows after a while.
+pub(crate) async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    for _ in 0..500 {
+        if let Some(found) = check().await {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("did not happen: {what}");
+}
