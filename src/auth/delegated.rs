@@ -100,7 +100,7 @@ fn principal(proven: &Proven) -> Principal {
         reach: Reach::Own,
         may_create: true,
         scopes: Scopes::ALL,
-        limits: proven.limits,
+        limits: proven.limits.clone(),
         binding: None,
         token: None,
     }

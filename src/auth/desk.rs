@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     db::{Accounts, StoreError},
-    domain::{Clock, Timestamp, principal::Limits},
+    domain::{Clock, Timestamp},
     worker::Tasks,
 };
 
@@ -91,7 +91,7 @@ impl Desk {
         let Verdict::Proven(proven) = verdict else { return Ok(verdict) };
         Ok(match self.accounts.find(proven.user.id).await? {
             Some(account) if !account.disabled => {
-                Verdict::Proven(Arc::new(Proven { user: account.user, limits: proven.limits }))
+                Verdict::Proven(Arc::new(Proven { user: account.user, limits: proven.limits.clone() }))
             }
             Some(_) => Verdict::Refused(Refusal::Disabled),
             None => Verdict::CannotCheck,
@@ -106,9 +106,11 @@ impl Desk {
             host: case.request.host,
             client_ip: case.request.client_ip.map(|ip| ip.to_string()),
         };
+        // The answer was true at some time after this.
+        let asked = self.clock.now();
         let Ok(answer) = self.client.ask(case.proof, request).await else { return Settled::cannot_check() };
         let settled = match answer.status {
-            Status::Active => self.active(&answer, case.good_until).await,
+            Status::Active => self.active(&answer, asked, case.good_until).await,
             Status::Denied => self.denied(&answer).await,
             Status::Unsupported => {
                 tracing::warn!("the identity server does not judge proofs of this kind: check auth.methods");
@@ -121,7 +123,7 @@ impl Desk {
         })
     }
 
-    async fn active(&self, answer: &Answer, good_until: Timestamp) -> Result<Settled, StoreError> {
+    async fn active(&self, answer: &Answer, asked: Timestamp, good_until: Timestamp) -> Result<Settled, StoreError> {
         let Some(user) = answer.user.clone() else { return Ok(Settled::cannot_check()) };
         let account = self.provisioning.active(user).await?;
         if account.disabled {
@@ -129,7 +131,7 @@ impl Desk {
         }
         let now = self.clock.now();
         let left = Duration::try_from(good_until.duration_since(now)).unwrap_or_default();
-        let limits = Limits { max_file_bytes: answer.limits.and_then(|limits| limits.max_file_bytes) };
+        let limits = answer.limits.clone().unwrap_or_default().told(asked);
         let verdict = Verdict::Proven(Arc::new(Proven { user: account.user, limits }));
         Ok(Settled { verdict, life: verdicts::positive_life(answer, left, now, rand::random()) })
     }

@@ -108,7 +108,7 @@ impl Federated {
                 (Reach::Own, true, None)
             }
         };
-        let (user, scopes, limits) = (Some(proven.user.clone()), Scopes::ALL, proven.limits);
+        let (user, scopes, limits) = (Some(proven.user.clone()), Scopes::ALL, proven.limits.clone());
         Ok(Outcome::Granted(Principal { user, reach, may_create, scopes, limits, binding, token: None }))
     }
 

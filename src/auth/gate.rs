@@ -17,6 +17,7 @@ use crate::{
 };
 
 /// What an authenticator says of a credential.
+#[expect(clippy::large_enum_variant, reason = "made once per request, and nearly always a principal")]
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// This kind of credential belongs to another authenticator.

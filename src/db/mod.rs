@@ -20,9 +20,10 @@ use crate::domain::{
     Durability, Timestamp, UploadId, UserId,
     digest::Digest,
     keys::{KeyHash, KeyId},
+    limits::{Allowance, Usage},
     principal::{Binding, Owner, ProofHash, Scopes, User},
     ring::TokenKey,
-    upload::{KeptDigest, State, Upload},
+    upload::{KeptDigest, Refusal, State, Upload},
 };
 use dialect::Dialect;
 pub use operations::{Change, Operations, OwnedUpload, Person, Search};
@@ -93,12 +94,28 @@ pub async fn connect(settings: &Settings, durability: Durability) -> Result<Stor
 /// Facts about uploads.
 #[async_trait]
 pub trait Uploads: Send + Sync + 'static {
-    /// Records a new upload and, with it, that `binding`'s proof created it.
+    /// Records a new upload and, with it, that `binding`'s proof created it, if `allowance` has room for it beside the
+    /// other uploads of its owner. Of any number that begin at once only so many do as there is room for.
+    /// `Some`: there is none, and nothing changed.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if the binding is exclusive and its proof is already bound, if it is shared and its
     /// proof is bound exclusively, or if the id is taken.
-    async fn insert(&self, upload: &Upload, binding: Option<Binding>) -> Result<(), StoreError>;
+    async fn insert(
+        &self,
+        upload: &Upload,
+        binding: Option<Binding>,
+        allowance: &Allowance,
+    ) -> Result<Option<Refusal>, StoreError>;
+
+    /// What the uploads of `owner` take at `now`, but for `except`; of the bytes also those that began at `since` or later.
+    async fn usage(
+        &self,
+        owner: UserId,
+        except: UploadId,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Usage, StoreError>;
 
     /// The upload of that id, if `owner` owns it.
     async fn find(&self, id: UploadId, owner: Owner) -> Result<Option<Upload>, StoreError>;
@@ -120,7 +137,8 @@ pub trait Uploads: Send + Sync + 'static {
     ) -> Result<Vec<Upload>, StoreError>;
 
     /// Moves the offset, and everything that belongs to it, if the upload is receiving and stands where `advance` says.
-    /// A length that was fixed meanwhile is part of where it stands. `false`: it does not, and nothing changed.
+    /// A length that was fixed meanwhile is part of where it stands. `false`: it does not, or there is no room for it
+    /// ([`Advance::within`]), and nothing changed.
     async fn advance(&self, id: UploadId, advance: &Advance) -> Result<bool, StoreError>;
 
     /// Makes a receiving upload complete if it stands at `offset`, and drops the digest's state (its algorithm stays
@@ -343,6 +361,8 @@ pub struct Advance {
     pub digest: Option<KeptDigest>,
     /// Until when bytes are accepted from now on.
     pub expires: Timestamp,
+    /// The owner, and how many bytes its uploads may take together with this move.
+    pub within: Option<(UserId, u64)>,
     /// When this happened.
     pub now: Timestamp,
 }

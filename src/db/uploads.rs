@@ -12,11 +12,12 @@ use super::{
     store::{Fields, Statement, Store, corrupt},
 };
 use crate::domain::{
-    Timestamp, UploadId,
+    Timestamp, UploadId, UserId,
     digest::{Algorithm, Digest},
     hex,
+    limits::{Allowance, Kept, Usage},
     principal::{Binding, Owner},
-    upload::{KeptDigest, Placement, State, Upload},
+    upload::{KeptDigest, Placement, Refusal, State, Upload},
 };
 
 const TABLE: &str = "uploads";
@@ -29,8 +30,8 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, owner, filename, content_type, state, offset_bytes, size_bytes, digest_algorithm, ",
-            "digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes FROM ",
-            "uploads ",
+            "digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes, ",
+            "max_total_bytes, max_chunk_bytes, requests_per_minute, ttl_seconds FROM uploads ",
             $rest
         )
     };
@@ -38,8 +39,25 @@ macro_rules! select {
 
 const INSERT: &str = "
     INSERT INTO uploads (id, owner, filename, content_type, state, offset_bytes, size_bytes, digest_algorithm,
-        digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+        digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes,
+        max_total_bytes, max_chunk_bytes, requests_per_minute, ttl_seconds)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)";
+
+// Sums in floating point, cut to what a column holds: the sizes that clients claim may add up to more than 64 bits, which
+// the engines answer with an error. Exact below 8 PiB.
+const USAGE: &str = "
+    SELECT $2 AS id,
+        CAST(CASE WHEN total < 9e18 THEN total ELSE 9e18 END AS BIGINT) AS bytes,
+        CAST(CASE WHEN recent < 9e18 THEN recent ELSE 9e18 END AS BIGINT) AS bytes_since,
+        receiving
+    FROM (
+        SELECT COALESCE(SUM(takes), 0) AS total,
+            COALESCE(SUM(CASE WHEN created >= $3 THEN takes ELSE 0 END), 0) AS recent,
+            COALESCE(SUM(CASE WHEN state = 'receiving' THEN 1 ELSE 0 END), 0) AS receiving
+        FROM (
+            SELECT state, created, CAST(COALESCE(size_bytes, offset_bytes) AS DOUBLE PRECISION) AS takes FROM uploads
+            WHERE owner = $1 AND id <> $2 AND (state = 'complete' OR (state = 'receiving' AND expires > $4))) AS counted
+        ) AS sums";
 
 // Two exclusive bindings of a proof meet in the primary key, an exclusive and a shared one in this condition.
 const BIND: &str = "
@@ -97,14 +115,40 @@ const FORGET: &str = "
 
 #[async_trait]
 impl<DB: Dialect> Uploads for Store<DB> {
-    async fn insert(&self, upload: &Upload, binding: Option<Binding>) -> Result<(), StoreError> {
-        let Some(binding) = binding else {
-            return self.change(insert(upload)?).await.map(drop);
-        };
+    async fn insert(
+        &self,
+        upload: &Upload,
+        binding: Option<Binding>,
+        allowance: &Allowance,
+    ) -> Result<Option<Refusal>, StoreError> {
+        let bounded = upload.owner.filter(|_| !allowance.is_boundless());
+        if binding.is_none() && bounded.is_none() {
+            return self.change(insert(upload)?).await.map(|_| None);
+        }
         let mut tx = self.begin().await?;
+        if let Some(owner) = bounded {
+            let beside = held_usage(&mut tx, owner, upload.id, allowance.since(), upload.created).await?;
+            if let Err(refusal) = allowance.admit(&beside, upload.takes()) {
+                return Ok(Some(refusal));
+            }
+        }
         insert(upload)?.execute(&mut *tx).await?;
-        bind(&mut tx, upload, binding).await?;
-        Ok(tx.commit().await?)
+        if let Some(binding) = binding {
+            bind(&mut tx, upload, binding).await?;
+        }
+        tx.commit().await?;
+        Ok(None)
+    }
+
+    async fn usage(
+        &self,
+        owner: UserId,
+        except: UploadId,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Usage, StoreError> {
+        let row = usage::<DB>(owner, except, since, now).fetch_one(&self.read).await?;
+        read_usage::<DB>(&row)
     }
 
     async fn find(&self, id: UploadId, owner: Owner) -> Result<Option<Upload>, StoreError> {
@@ -161,7 +205,18 @@ impl<DB: Dialect> Uploads for Store<DB> {
             .bind(advance.expires.as_microsecond())
             .bind(advance.now.as_microsecond())
             .bind(count("tail_start", advance.tail_start)?);
-        Ok(self.change(query).await? == 1)
+        let Some((owner, max_total_bytes)) = advance.within else {
+            return Ok(self.change(query).await? == 1);
+        };
+        let mut tx = self.begin().await?;
+        let beside = held_usage(&mut tx, owner, id, Timestamp::MAX, advance.now).await?;
+        let allowance = Allowance { max_total_bytes: Some(max_total_bytes), ..Allowance::default() };
+        if allowance.hold(&beside, advance.size.unwrap_or(advance.to)).is_err() {
+            return Ok(false);
+        }
+        let moved = DB::changed(&query.execute(&mut *tx).await?) == 1;
+        tx.commit().await?;
+        Ok(moved)
     }
 
     async fn complete(
@@ -245,7 +300,46 @@ fn insert<DB: Dialect>(upload: &Upload) -> Result<Statement<'static, DB>, StoreE
         .bind(upload.expires.as_microsecond())
         .bind(upload.ended.map(Timestamp::as_microsecond))
         .bind(count("tail_start", upload.tail_start)?)
-        .bind(upload.max_bytes.map(|limit| count("max_bytes", limit)).transpose()?))
+        .bind(upload.max_bytes.map(|limit| count("max_bytes", limit)).transpose()?)
+        .bind(upload.kept.max_total_bytes.map(|limit| count("max_total_bytes", limit)).transpose()?)
+        .bind(upload.kept.max_chunk_bytes.map(|limit| count("max_chunk_bytes", limit)).transpose()?)
+        .bind(upload.kept.requests_per_minute.map(|limit| count("requests_per_minute", limit)).transpose()?)
+        .bind(upload.kept.ttl_seconds.map(|limit| count("ttl_seconds", limit)).transpose()?))
+}
+
+fn usage<DB: Dialect>(owner: UserId, except: UploadId, since: Timestamp, now: Timestamp) -> Statement<'static, DB> {
+    sqlx::query(USAGE)
+        .bind(owner_text(Owner::User(owner)))
+        .bind(except.to_string())
+        .bind(since.as_microsecond())
+        .bind(now.as_microsecond())
+}
+
+fn read_usage<DB: Dialect>(row: &DB::Row) -> Result<Usage, StoreError> {
+    let row = Fields::<DB>::of(row, TABLE, "id")?;
+    let (bytes, bytes_since) = (row.count("bytes")?, row.count("bytes_since")?);
+    Ok(Usage { bytes, bytes_since, receiving: row.count("receiving")? })
+}
+
+/// What the uploads of a user take, and go on to take until the transaction ends: others that count wait.
+async fn held_usage<DB: Dialect>(
+    tx: &mut Transaction<'static, DB>,
+    owner: UserId,
+    except: UploadId,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<Usage, StoreError> {
+    hold(tx, format!("user {owner}")).await?;
+    let row = usage::<DB>(owner, except, since, now).fetch_one(&mut **tx).await?;
+    read_usage::<DB>(&row)
+}
+
+/// Makes transactions that hold the same name wait for each other.
+async fn hold<DB: Dialect>(tx: &mut Transaction<'static, DB>, name: String) -> Result<(), StoreError> {
+    if let Some(hold) = DB::HOLD {
+        sqlx::query(hold).bind(name).execute(&mut **tx).await?;
+    }
+    Ok(())
 }
 
 /// Binds the new upload to its proof. Exclusive and shared bindings of one proof never stand side by side.
@@ -255,9 +349,7 @@ async fn bind<DB: Dialect>(
     binding: Binding,
 ) -> Result<(), StoreError> {
     let proof = hex(&binding.proof.0);
-    if let Some(hold) = DB::HOLD_PROOF {
-        sqlx::query(hold).bind(proof.clone()).execute(&mut **tx).await?;
-    }
+    hold(tx, proof.clone()).await?;
     let query = sqlx::query(BIND)
         .bind(proof)
         .bind(if binding.exclusive { ONLY.to_owned() } else { upload.id.to_string() })
@@ -285,10 +377,20 @@ pub(super) fn upload<DB: Dialect>(row: &DB::Row) -> Result<Upload, StoreError> {
         placement: row.get::<Option<String>>("placement")?.map(Placement),
         tail_start: row.count("tail_start")?,
         max_bytes: row.maybe_count("max_bytes")?,
+        kept: kept(&row)?,
         created: row.time("created")?,
         updated: row.time("updated")?,
         expires: row.time("expires")?,
         ended: row.maybe_time("ended")?,
+    })
+}
+
+fn kept<DB: Dialect>(row: &Fields<'_, DB>) -> Result<Kept, StoreError> {
+    Ok(Kept {
+        max_total_bytes: row.maybe_count("max_total_bytes")?,
+        max_chunk_bytes: row.maybe_count("max_chunk_bytes")?,
+        requests_per_minute: row.maybe_count("requests_per_minute")?,
+        ttl_seconds: row.maybe_count("ttl_seconds")?,
     })
 }
 

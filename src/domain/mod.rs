@@ -5,6 +5,7 @@
 
 pub mod digest;
 pub mod keys;
+pub mod limits;
 pub mod names;
 pub mod operators;
 pub mod principal;

@@ -304,6 +304,11 @@ fn refused(app: &AppState, error: Wire) -> Response {
         Wire::Auth(AuthError::Unavailable { retry_after } | AuthError::RateLimited { retry_after }) => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
         }
+        Wire::Upload(UploadError::Refused(refusal)) => {
+            if let Some(wait) = refusal.retry_after() {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+            }
+        }
         Wire::Upload(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
         }
@@ -376,6 +381,16 @@ fn refusal_wire(refusal: &Refusal) -> Answer {
         }
         Refusal::BeyondSize { size } => (bad, format!("Chunk reaches beyond the total size ({size} bytes)"), None),
         Refusal::TooLarge { max_bytes } => (bad, format!("Size of file exceeds the limit ({max_bytes} bytes)"), None),
+        // What follows has no model in the original.
+        Refusal::ChunkTooLarge { max_bytes } => {
+            (StatusCode::PAYLOAD_TOO_LARGE, format!("Size of chunk exceeds the limit ({max_bytes} bytes)"), None)
+        }
+        Refusal::OverQuota { .. } => (StatusCode::PAYLOAD_TOO_LARGE, refusal.to_string(), None),
+        Refusal::TypeNotAllowed => (StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal.to_string(), None),
+        Refusal::TooManyUploads { .. } | Refusal::TooManyRequests { .. } => {
+            (StatusCode::TOO_MANY_REQUESTS, refusal.to_string(), None)
+        }
+        Refusal::SlowDown { .. } => (StatusCode::SERVICE_UNAVAILABLE, refusal.to_string(), None),
         Refusal::WrongLength => (bad, "File size doesn't match headers".into(), None),
         Refusal::WrongDigest { algorithm } => (bad, format!("{} checksum does not match", algorithm.name()), None),
         Refusal::NoDigest { algorithm } => (bad, format!("No {} checksum was kept", algorithm.name()), None),

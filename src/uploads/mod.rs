@@ -12,6 +12,7 @@ mod append;
 mod finish;
 mod lock;
 pub mod operators;
+mod pace;
 mod pump;
 pub mod reaper;
 mod replay;
@@ -23,7 +24,7 @@ use bytesize::ByteSize;
 use futures_util::stream::BoxStream;
 
 pub use self::{lock::Contention, pump::Keep, replay::Compared};
-use self::{lock::Locks, pump::Budget};
+use self::{lock::Locks, pace::Pace, pump::Budget};
 use crate::{
     content::{ContentError, ContentStore},
     db::{self, Page, StoreError},
@@ -225,6 +226,7 @@ struct Parts {
     tasks: Tasks,
     locks: Locks,
     budget: Budget,
+    pace: Pace,
     settings: Settings,
 }
 
@@ -237,8 +239,8 @@ impl Uploads {
         tasks: Tasks,
         settings: Settings,
     ) -> Self {
-        let (locks, budget) = (Locks::default(), Budget::default());
-        Self { parts: Arc::new(Parts { db, content, clock, tasks, locks, budget, settings }) }
+        let (locks, budget, pace) = (Locks::default(), Budget::default(), Pace::default());
+        Self { parts: Arc::new(Parts { db, content, clock, tasks, locks, budget, pace, settings }) }
     }
 
     /// The current time of the core.

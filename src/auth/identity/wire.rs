@@ -3,11 +3,11 @@
 //! Fields that are not known are ignored, so that either side may learn new ones; values that are not known are not
 //! (a status nobody understands is no answer).
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, limits};
 
 /// The version both sides speak.
 pub const VERSION: &str = "1";
@@ -201,12 +201,49 @@ pub struct Key {
 }
 
 /// What the user may do.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
     /// Largest file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_file_bytes: Option<u64>,
+    /// Most bytes of all uploads together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_total_bytes: Option<u64>,
+    /// Bytes that are left at the time of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remaining_bytes: Option<u64>,
+    /// Most uploads that grow at one time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_concurrent_uploads: Option<u64>,
+    /// Most bytes that one request may add.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_chunk_bytes: Option<u64>,
+    /// Most requests a minute that begin, add to or complete an upload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u64>,
+    /// Types of content that may be uploaded: `image/png`, `image/*`, `*/*`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_content_types: Option<Vec<String>>,
+    /// Longest life of an upload that is not complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upload_ttl_seconds: Option<u64>,
+}
+
+impl Limits {
+    /// As the service holds them; `as_of` is when they were told.
+    pub fn told(self, as_of: Timestamp) -> limits::Limits {
+        limits::Limits {
+            max_file_bytes: self.max_file_bytes,
+            max_total_bytes: self.max_total_bytes,
+            remaining: self.remaining_bytes.map(|bytes| limits::Remaining { bytes, as_of }),
+            max_concurrent_uploads: self.max_concurrent_uploads,
+            max_chunk_bytes: self.max_chunk_bytes,
+            requests_per_minute: self.requests_per_minute,
+            allowed_content_types: self.allowed_content_types,
+            upload_ttl: self.upload_ttl_seconds.map(Duration::from_secs),
+        }
+    }
 }
 
 /// How long an answer may be repeated for the same proof.

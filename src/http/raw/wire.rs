@@ -164,6 +164,11 @@ pub(super) fn refused(app: &AppState, error: &Wire) -> Response {
         Wire::Auth(AuthError::Unavailable { retry_after } | AuthError::RateLimited { retry_after }) => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
         }
+        Wire::Upload(UploadError::Refused(refusal)) => {
+            if let Some(wait) = refusal.retry_after() {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+            }
+        }
         Wire::Upload(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
         }
@@ -234,7 +239,14 @@ fn refusal_wire(refusal: &Refusal) -> Answer {
         Refusal::Expired | Refusal::Cancelled => (StatusCode::GONE, None),
         Refusal::Complete => (StatusCode::CONFLICT, None),
         Refusal::Incomplete { offset } | Refusal::WrongOffset { offset } => (StatusCode::CONFLICT, Some(*offset)),
-        Refusal::TooLarge { max_bytes: _ } => (StatusCode::PAYLOAD_TOO_LARGE, None),
+        Refusal::TooLarge { max_bytes: _ }
+        | Refusal::ChunkTooLarge { max_bytes: _ }
+        | Refusal::OverQuota { left_bytes: _ } => (StatusCode::PAYLOAD_TOO_LARGE, None),
+        Refusal::TypeNotAllowed => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
+        Refusal::TooManyUploads { max_uploads: _ } | Refusal::TooManyRequests { wait_seconds: _ } => {
+            (StatusCode::TOO_MANY_REQUESTS, None)
+        }
+        Refusal::SlowDown { wait_seconds: _ } => (StatusCode::SERVICE_UNAVAILABLE, None),
         Refusal::WrongSize { size: _ }
         | Refusal::BeyondSize { size: _ }
         | Refusal::WrongLength

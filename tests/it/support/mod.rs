@@ -201,6 +201,7 @@ impl TestApp {
             size: known.size,
             digest: Some(KeptDigest { algorithm: Algorithm::Md5, state: b"of another version".to_vec() }),
             expires: known.expires,
+            within: None,
             now: known.updated,
         };
         assert!(stores.uploads.advance(id, &spoilt).await.expect("answers"));
