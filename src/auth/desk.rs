@@ -50,11 +50,12 @@ impl Case {
 impl Desk {
     pub(super) fn new(
         client: identity::Client,
+        sign_up: bool,
         accounts: Arc<dyn Accounts>,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
     ) -> Self {
-        let provisioning = Provisioning::new(client.realm(), accounts.clone(), clock.clone());
+        let provisioning = Provisioning::new(client.realm(), sign_up, accounts.clone(), clock.clone());
         Self { client, provisioning, accounts, verdicts: Verdicts::new(clock.clone(), tasks), clock }
     }
 
@@ -125,7 +126,10 @@ impl Desk {
 
     async fn active(&self, answer: &Answer, asked: Timestamp, good_until: Timestamp) -> Result<Settled, StoreError> {
         let Some(user) = answer.user.clone() else { return Ok(Settled::cannot_check()) };
-        let account = self.provisioning.active(user).await?;
+        let Some(account) = self.provisioning.active(user).await? else {
+            tracing::info!("a user of the identity server is not known here, and identity.sign_up is off");
+            return Ok(refused(Refusal::Disabled, answer));
+        };
         if account.disabled {
             return Ok(refused(Refusal::Disabled, answer));
         }

@@ -53,7 +53,7 @@ pub(super) fn authenticators(
         return Ok(Vec::new());
     }
     let client = identity::Client::new(identity, clock.clone())?;
-    let desk = Arc::new(Desk::new(client, accounts.clone(), clock.clone(), tasks));
+    let desk = Arc::new(Desk::new(client, identity.sign_up, accounts.clone(), clock.clone(), tasks));
     let authenticator = |method| -> Box<dyn Authenticator> {
         match method {
             Method::Signature => {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 
+pub use crate::domain::profile::Profile;
 use crate::domain::{
     Durability, Timestamp, UploadId, UserId,
     digest::Digest,
@@ -180,12 +181,15 @@ pub trait Uploads: Send + Sync + 'static {
 #[async_trait]
 pub trait Accounts: Send + Sync + 'static {
     /// The local user for an identity: created at first sight, changed when the profile changed, untouched (no write)
-    /// when nothing changed. The key is (realm, subject), never a name or an address. A username that another user of
+    /// when nothing changed or the profile is older than the one that is known. The key is (realm, subject), never a name or an address. A username that another user of
     /// the realm holds is not taken over: a new user gets `name~xxxxxxxx` (start of its id), a known user keeps its name.
     async fn provision(&self, profile: &Profile, now: Timestamp) -> Result<Account, StoreError>;
 
     /// The user of that id.
     async fn find(&self, id: UserId) -> Result<Option<Account>, StoreError>;
+
+    /// Whether there is a user for this identity.
+    async fn knows(&self, realm: &str, subject: &str) -> Result<bool, StoreError>;
 
     /// Sets whether the identity server has disabled the user with this subject; unknown subjects are ignored. Disabling
     /// raises the user's epoch.
@@ -378,23 +382,6 @@ pub struct Page {
     pub limit: u32,
     /// The time at which expiry is judged.
     pub now: Timestamp,
-}
-
-/// What an identity server says of a user. `None`: it did not say, so nothing changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Profile {
-    /// Which identity server.
-    pub realm: String,
-    /// The identity server's stable, opaque id of the user.
-    pub subject: String,
-    /// The name to show.
-    pub username: String,
-    /// Mail address.
-    pub email: Option<String>,
-    /// Full name.
-    pub display_name: Option<String>,
-    /// Groups, replaced as a whole.
-    pub groups: Option<Vec<String>>,
 }
 
 /// A local user with what decides about admission.

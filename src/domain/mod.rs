@@ -9,6 +9,7 @@ pub mod limits;
 pub mod names;
 pub mod operators;
 pub mod principal;
+pub mod profile;
 pub mod ring;
 pub mod signing;
 pub mod token;

@@ -9,6 +9,7 @@ use chunkgate::{
         digest::{Algorithm, Running},
         limits::{Allowance, Kept},
         principal::{Binding, Owner, ProofHash},
+        profile::Told,
         upload::{KeptDigest, Placement, State, Upload},
     },
 };
@@ -189,7 +190,8 @@ async fn race<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
 
 fn profile(subject: &str, username: &str) -> Profile {
     let (realm, subject, username) = ("idp".to_owned(), subject.to_owned(), username.to_owned());
-    Profile { realm, subject, username, email: None, display_name: None, groups: None }
+    let (email, display_name, groups) = (Told::Nothing, Told::Nothing, Told::Nothing);
+    Profile { realm, subject, username, email, display_name, groups, version: None }
 }
 
 async fn provisioned(db: &Db, profile: &Profile) -> Account {

@@ -160,9 +160,10 @@ impl Users {
         let profile = identity::User {
             id: written.id,
             username: written.username,
-            email: written.email,
-            display_name: written.display_name,
-            groups: written.groups,
+            email: written.email.into(),
+            display_name: written.display_name.into(),
+            groups: written.groups.into(),
+            profile_version: None,
         };
         if let Some(flaw) = profile.flaw() {
             return Err(format!("user {:?}: {flaw}", profile.id));
