@@ -10,6 +10,7 @@ mod operations;
 mod store;
 mod token_keys;
 mod uploads;
+mod usage;
 
 use std::sync::Arc;
 

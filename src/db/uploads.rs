@@ -10,6 +10,7 @@ use super::{
     Advance, Page, StoreError, Uploads,
     dialect::Dialect,
     store::{Fields, Statement, Store, corrupt},
+    usage::{self, hold},
 };
 use crate::domain::{
     Timestamp, UploadId, UserId,
@@ -20,7 +21,7 @@ use crate::domain::{
     upload::{KeptDigest, Placement, Refusal, State, Upload},
 };
 
-const TABLE: &str = "uploads";
+pub(super) const TABLE: &str = "uploads";
 
 /// The slot of an exclusive binding; a shared one has the upload's id.
 const ONLY: &str = "only";
@@ -42,22 +43,6 @@ const INSERT: &str = "
         digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes,
         max_total_bytes, max_chunk_bytes, requests_per_minute, ttl_seconds)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)";
-
-// Sums in floating point, cut to what a column holds: the sizes that clients claim may add up to more than 64 bits, which
-// the engines answer with an error. Exact below 8 PiB.
-const USAGE: &str = "
-    SELECT $2 AS id,
-        CAST(CASE WHEN total < 9e18 THEN total ELSE 9e18 END AS BIGINT) AS bytes,
-        CAST(CASE WHEN recent < 9e18 THEN recent ELSE 9e18 END AS BIGINT) AS bytes_since,
-        receiving
-    FROM (
-        SELECT COALESCE(SUM(takes), 0) AS total,
-            COALESCE(SUM(CASE WHEN created >= $3 THEN takes ELSE 0 END), 0) AS recent,
-            COALESCE(SUM(CASE WHEN state = 'receiving' THEN 1 ELSE 0 END), 0) AS receiving
-        FROM (
-            SELECT state, created, CAST(COALESCE(size_bytes, offset_bytes) AS DOUBLE PRECISION) AS takes FROM uploads
-            WHERE owner = $1 AND id <> $2 AND (state = 'complete' OR (state = 'receiving' AND expires > $4))) AS counted
-        ) AS sums";
 
 // Two exclusive bindings of a proof meet in the primary key, an exclusive and a shared one in this condition.
 const BIND: &str = "
@@ -127,7 +112,7 @@ impl<DB: Dialect> Uploads for Store<DB> {
         }
         let mut tx = self.begin().await?;
         if let Some(owner) = bounded {
-            let beside = held_usage(&mut tx, owner, upload.id, allowance.since(), upload.created).await?;
+            let beside = usage::held(&mut tx, owner, upload.id, allowance.since(), upload.created).await?;
             if let Err(refusal) = allowance.admit(&beside, upload.takes()) {
                 return Ok(Some(refusal));
             }
@@ -147,8 +132,7 @@ impl<DB: Dialect> Uploads for Store<DB> {
         since: Timestamp,
         now: Timestamp,
     ) -> Result<Usage, StoreError> {
-        let row = usage::<DB>(owner, except, since, now).fetch_one(&self.read).await?;
-        read_usage::<DB>(&row)
+        usage::counted(self, owner, except, since, now).await
     }
 
     async fn find(&self, id: UploadId, owner: Owner) -> Result<Option<Upload>, StoreError> {
@@ -209,7 +193,7 @@ impl<DB: Dialect> Uploads for Store<DB> {
             return Ok(self.change(query).await? == 1);
         };
         let mut tx = self.begin().await?;
-        let beside = held_usage(&mut tx, owner, id, Timestamp::MAX, advance.now).await?;
+        let beside = usage::held(&mut tx, owner, id, Timestamp::MAX, advance.now).await?;
         let allowance = Allowance { max_total_bytes: Some(max_total_bytes), ..Allowance::default() };
         if allowance.hold(&beside, advance.size.unwrap_or(advance.to)).is_err() {
             return Ok(false);
@@ -307,41 +291,6 @@ fn insert<DB: Dialect>(upload: &Upload) -> Result<Statement<'static, DB>, StoreE
         .bind(upload.kept.ttl_seconds.map(|limit| count("ttl_seconds", limit)).transpose()?))
 }
 
-fn usage<DB: Dialect>(owner: UserId, except: UploadId, since: Timestamp, now: Timestamp) -> Statement<'static, DB> {
-    sqlx::query(USAGE)
-        .bind(owner_text(Owner::User(owner)))
-        .bind(except.to_string())
-        .bind(since.as_microsecond())
-        .bind(now.as_microsecond())
-}
-
-fn read_usage<DB: Dialect>(row: &DB::Row) -> Result<Usage, StoreError> {
-    let row = Fields::<DB>::of(row, TABLE, "id")?;
-    let (bytes, bytes_since) = (row.count("bytes")?, row.count("bytes_since")?);
-    Ok(Usage { bytes, bytes_since, receiving: row.count("receiving")? })
-}
-
-/// What the uploads of a user take, and go on to take until the transaction ends: others that count wait.
-async fn held_usage<DB: Dialect>(
-    tx: &mut Transaction<'static, DB>,
-    owner: UserId,
-    except: UploadId,
-    since: Timestamp,
-    now: Timestamp,
-) -> Result<Usage, StoreError> {
-    hold(tx, format!("user {owner}")).await?;
-    let row = usage::<DB>(owner, except, since, now).fetch_one(&mut **tx).await?;
-    read_usage::<DB>(&row)
-}
-
-/// Makes transactions that hold the same name wait for each other.
-async fn hold<DB: Dialect>(tx: &mut Transaction<'static, DB>, name: String) -> Result<(), StoreError> {
-    if let Some(hold) = DB::HOLD {
-        sqlx::query(hold).bind(name).execute(&mut **tx).await?;
-    }
-    Ok(())
-}
-
 /// Binds the new upload to its proof. Exclusive and shared bindings of one proof never stand side by side.
 async fn bind<DB: Dialect>(
     tx: &mut Transaction<'static, DB>,
@@ -414,7 +363,7 @@ fn algorithm<DB: Dialect>(row: &Fields<'_, DB>, column: &'static str) -> Result<
 }
 
 /// The owner as the table spells it: empty for nobody.
-fn owner_text(owner: Owner) -> String {
+pub(super) fn owner_text(owner: Owner) -> String {
     owner.user_id().map(|id| id.to_string()).unwrap_or_default()
 }
 

@@ -180,12 +180,17 @@ impl Allowance {
     /// # Errors
     /// [`Refusal::OverQuota`]
     pub fn hold(&self, beside: &Usage, bytes: u64) -> Result<(), Refusal> {
-        let of_total = self.max_total_bytes.map(|most| most.saturating_sub(beside.bytes));
-        let of_rest = self.remaining.map(|rest| rest.bytes.saturating_sub(beside.bytes_since));
-        match smaller(of_total, of_rest) {
+        match self.left(beside) {
             Some(left_bytes) if bytes > left_bytes => Err(Refusal::OverQuota { left_bytes }),
             _ => Ok(()),
         }
+    }
+
+    /// How many bytes are left beside those that are there; `None`: nobody counts.
+    pub fn left(&self, beside: &Usage) -> Option<u64> {
+        let of_total = self.max_total_bytes.map(|most| most.saturating_sub(beside.bytes));
+        let of_rest = self.remaining.map(|rest| rest.bytes.saturating_sub(beside.bytes_since));
+        smaller(of_total, of_rest)
     }
 }
 

@@ -392,6 +392,15 @@ impl Plan {
         }
     }
 
+    /// The same plan where so many bytes are left to the user, and nobody said how many will come.
+    #[must_use]
+    pub fn with_room(self, left: Option<u64>) -> Self {
+        match left.filter(|left| self.size.is_none() && self.exactly.is_none() && self.at_most > *left) {
+            Some(left_bytes) => Self { at_most: left_bytes, beyond: Refusal::OverQuota { left_bytes }, ..self },
+            None => self,
+        }
+    }
+
     /// Holds the bytes that arrived against the claims; answers with the total length as known from now on.
     ///
     /// # Errors
@@ -490,6 +499,17 @@ mod tests {
         let bounded = plan(None).in_chunks_of(Some(10)).expect("nothing claimed");
         assert_eq!((bounded.at_most, bounded.beyond), (10, Refusal::ChunkTooLarge { max_bytes: 10 }));
         assert_eq!(plan(None).in_chunks_of(None), Ok(plan(None)));
+    }
+
+    #[test]
+    fn what_is_left_bounds_what_nobody_counted() {
+        let unclaimed = Claim { at: At::Exactly(0), length: None, size: None, last: true };
+        let plan = may_begin(&unclaimed, Some(20)).expect("nothing claimed");
+        let bounded = plan.with_room(Some(10));
+        assert_eq!((bounded.at_most, bounded.beyond), (10, Refusal::OverQuota { left_bytes: 10 }));
+        assert_eq!((plan.with_room(Some(20)), plan.with_room(None)), (plan, plan));
+        let claimed = may_begin(&claim(0, 10, 25), None).expect("fits");
+        assert_eq!(claimed.with_room(Some(5)), claimed, "what is claimed is judged as a whole");
     }
 
     #[test]

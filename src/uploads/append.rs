@@ -14,7 +14,7 @@ use crate::{
     domain::{
         Timestamp, UploadId,
         digest::Running,
-        limits::{Allowance, holdable},
+        limits::{Allowance, holdable, smaller},
         names,
         principal::{Binding, Principal, Scope},
         upload::{self, Claim, KeptDigest, Plan, Refusal, State, Upload},
@@ -78,16 +78,18 @@ impl Uploads {
         let plan = upload::may_begin(claim, self.max_bytes(by))?.in_chunks_of(upload.kept.max_chunk_bytes)?;
         let birth = Birth { binding: by.binding, allowance: by.limits.allowance(), unsure: false };
         // Asked again by the commit; here, so that nobody sends for nothing.
-        self.within_allowance(&upload, &birth.allowance, plan.size.or(plan.exactly).unwrap_or_default()).await?;
+        let takes = plan.size.or(plan.exactly).unwrap_or_default();
+        let plan = plan.with_room(self.room(&upload, &birth.allowance, takes).await?);
         let guard = self.parts.locks.try_acquire(upload.id).ok_or(UploadError::Busy)?;
         Ok((guard, upload, plan, Some(birth)))
     }
 
-    /// Is there room for an upload that takes so many bytes?
-    async fn within_allowance(&self, upload: &Upload, allowance: &Allowance, takes: u64) -> Result<(), UploadError> {
-        let Some(owner) = upload.owner.filter(|_| !allowance.is_boundless()) else { return Ok(()) };
+    /// How many bytes are left to the user, if an upload that takes so many may begin.
+    async fn room(&self, upload: &Upload, allowance: &Allowance, takes: u64) -> Result<Option<u64>, UploadError> {
+        let Some(owner) = upload.owner.filter(|_| !allowance.is_boundless()) else { return Ok(None) };
         let beside = self.parts.db.usage(owner, upload.id, allowance.since(), self.now()).await?;
-        Ok(allowance.admit(&beside, takes)?)
+        allowance.admit(&beside, takes)?;
+        Ok(allowance.left(&beside))
     }
 
     /// An upload that is not recorded yet.
@@ -105,7 +107,8 @@ impl Uploads {
             sum: None,
             placement: Some(self.parts.content.place(id, by.user.as_ref(), now)),
             tail_start: 0,
-            max_bytes: holdable(by.limits.max_file_bytes),
+            // An upload that goes on to grow may not outgrow what was left when it began.
+            max_bytes: holdable(smaller(by.limits.max_file_bytes, by.limits.remaining.map(|rest| rest.bytes))),
             kept,
             created: now,
             updated: now,
