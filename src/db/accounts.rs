@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use super::{
     Account, Accounts, Profile, StoreError,
     dialect::Dialect,
-    store::{Fields, Statement, Store},
+    store::{Fields, Statement, Store, hold},
 };
 use crate::domain::{
     Timestamp, UploadId, UserId, hex,
@@ -137,6 +137,8 @@ impl<DB: Dialect> Store<DB> {
     /// Looks again inside a transaction and writes what the profile says.
     async fn write_down(&self, profile: &Profile, now: Timestamp) -> Result<Account, StoreError> {
         let mut tx = self.begin().await?;
+        // Or two profiles that arrive at once would both be held against the one that stood before them.
+        hold(&mut tx, format!("profile {} {}", profile.realm, profile.subject)).await?;
         let Seen { known, name_taken } = look::<DB>(&mut tx, profile).await?;
         let (known, statement) = match known {
             None => {

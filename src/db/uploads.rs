@@ -9,8 +9,8 @@ use sqlx::Transaction;
 use super::{
     Advance, Page, StoreError, Uploads,
     dialect::Dialect,
-    store::{Fields, Statement, Store, corrupt},
-    usage::{self, hold},
+    store::{Fields, Statement, Store, corrupt, hold},
+    usage,
 };
 use crate::domain::{
     Timestamp, UploadId, UserId,

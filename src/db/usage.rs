@@ -5,7 +5,7 @@ use sqlx::Transaction;
 use super::{
     StoreError,
     dialect::Dialect,
-    store::{Fields, Statement, Store},
+    store::{Fields, Statement, Store, hold},
     uploads::{TABLE, owner_text},
 };
 use crate::domain::{Timestamp, UploadId, UserId, limits::Usage, principal::Owner};
@@ -63,12 +63,4 @@ pub(super) async fn held<DB: Dialect>(
     hold(tx, format!("user {owner}")).await?;
     let row = count::<DB>(owner, except, since, now).fetch_one(&mut **tx).await?;
     read::<DB>(&row)
-}
-
-/// Makes transactions that hold the same name wait for each other.
-pub(super) async fn hold<DB: Dialect>(tx: &mut Transaction<'static, DB>, name: String) -> Result<(), StoreError> {
-    if let Some(hold) = DB::HOLD {
-        sqlx::query(hold).bind(name).execute(&mut **tx).await?;
-    }
-    Ok(())
 }
