@@ -72,7 +72,7 @@ impl Delegated {
         };
         Ok(match self.desk.as_of_now(verdict).await? {
             Verdict::Proven(proven) => {
-                Outcome::granted(Principal::unbound(Some(proven.user.clone()), Scopes::ALL, proven.limits))
+                Outcome::granted(Principal::unbound(Some(proven.user.clone()), Scopes::ALL, proven.limits.clone()))
             }
             Verdict::CannotCheck => Outcome::Unavailable,
             Verdict::Refused(Refusal::Disabled) => Outcome::Refused(AuthError::Disabled),

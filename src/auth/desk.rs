@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     db::{Accounts, StoreError},
-    domain::{Clock, Timestamp, principal::Limits},
+    domain::{Clock, Timestamp},
     worker::Tasks,
 };
 
@@ -54,12 +54,13 @@ impl Case {
 impl Desk {
     pub(super) fn new(
         client: identity::Client,
+        sign_up: bool,
         accounts: Arc<dyn Accounts>,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
         meters: &Arc<Meters>,
     ) -> Self {
-        let provisioning = Provisioning::new(client.realm(), accounts.clone(), clock.clone(), meters.clone());
+        let provisioning = Provisioning::new(client.realm(), sign_up, accounts.clone(), clock.clone(), meters.clone());
         let verdicts = Verdicts::new(clock.clone(), tasks, Judged::Identity, meters.clone());
         Self { client, provisioning, accounts, verdicts, clock }
     }
@@ -97,7 +98,7 @@ impl Desk {
         let Verdict::Proven(proven) = verdict else { return Ok(verdict) };
         Ok(match self.accounts.find(proven.user.id).await? {
             Some(account) if !account.disabled => {
-                Verdict::Proven(Arc::new(Proven { user: account.user, limits: proven.limits }))
+                Verdict::Proven(Arc::new(Proven { user: account.user, limits: proven.limits.clone() }))
             }
             Some(_) => Verdict::Refused(Refusal::Disabled),
             None => Verdict::CannotCheck,
@@ -107,10 +108,12 @@ impl Desk {
     /// Asks, and provisions whom the answer calls active. Runs to its end whoever still waits for it.
     pub(super) async fn ask(self: Arc<Self>, case: Case) -> Settled {
         let scheme = scheme(&case.proof);
+        // The answer was true at some time after this.
+        let asked = self.clock.now();
         let Ok(answer) = self.client.ask(case.proof, told(case.request)).await else { return Settled::cannot_check() };
         let settled = match answer.status {
             Status::Active if !is_strong_enough(scheme, &answer) => Ok(refused(Refusal::SchemeNotAllowed, &answer)),
-            Status::Active => self.active(&answer, case.good_until).await,
+            Status::Active => self.active(&answer, asked, case.good_until).await,
             Status::Denied => self.denied(&answer).await,
             Status::Unsupported => {
                 tracing::warn!("the identity server does not judge proofs of this kind: check auth.methods");
@@ -123,15 +126,18 @@ impl Desk {
         })
     }
 
-    async fn active(&self, answer: &Answer, good_until: Timestamp) -> Result<Settled, StoreError> {
+    async fn active(&self, answer: &Answer, asked: Timestamp, good_until: Timestamp) -> Result<Settled, StoreError> {
         let Some(user) = answer.user.clone() else { return Ok(Settled::cannot_check()) };
-        let account = self.provisioning.active(user).await?;
+        let Some(account) = self.provisioning.active(user).await? else {
+            tracing::info!("a user of the identity server is not known here, and identity.sign_up is off");
+            return Ok(refused(Refusal::Disabled, answer));
+        };
         if account.disabled {
             return Ok(refused(Refusal::Disabled, answer));
         }
         let now = self.clock.now();
         let left = Duration::try_from(good_until.duration_since(now)).unwrap_or_default();
-        let limits = Limits { max_file_bytes: answer.limits.and_then(|limits| limits.max_file_bytes) };
+        let limits = answer.limits.clone().unwrap_or_default().told(asked);
         let verdict = Verdict::Proven(Arc::new(Proven { user: account.user, limits }));
         Ok(Settled { verdict, life: verdicts::positive_life(answer, left, now, rand::random()) })
     }

@@ -58,7 +58,7 @@ pub(super) fn authenticators(
         return Ok(Vec::new());
     }
     let client = identity::Client::new(identity, clock.clone(), meters.clone())?;
-    let desk = Arc::new(Desk::new(client, accounts.clone(), clock.clone(), tasks, meters));
+    let desk = Arc::new(Desk::new(client, identity.sign_up, accounts.clone(), clock.clone(), tasks, meters));
     let authenticator = |method| -> Box<dyn Authenticator> {
         match method {
             Method::Signature => {
@@ -106,7 +106,7 @@ impl Federated {
         Ok(match self.verdict(asked_v2(signed), good_until, facts).await? {
             Verdict::Proven(proven) => Outcome::granted(Principal {
                 nonce: self.nonce(signed, now),
-                ..Principal::unbound(Some(proven.user.clone()), Scopes::ALL, proven.limits)
+                ..Principal::unbound(Some(proven.user.clone()), Scopes::ALL, proven.limits.clone())
             }),
             Verdict::Refused(refusal) => Outcome::Refused(self.refused(refusal)),
             Verdict::CannotCheck => Outcome::Unavailable,
@@ -145,7 +145,7 @@ impl Federated {
             }
         };
         let (user, scopes, nonce) = (Some(proven.user.clone()), Scopes::ALL, Nonce::NotAsked);
-        let (limits, token) = (proven.limits, None);
+        let (limits, token) = (proven.limits.clone(), None);
         Ok(Outcome::granted(Principal { user, reach, may_create, scopes, limits, binding, token, nonce }))
     }
 

@@ -17,18 +17,30 @@ use crate::{
 /// Keeps the users of one realm.
 pub(super) struct Provisioning {
     realm: String,
+    /// Whether users become known here by their first right proof.
+    sign_up: bool,
     accounts: Arc<dyn Accounts>,
     clock: Arc<dyn Clock>,
     meters: Arc<Meters>,
 }
 
 impl Provisioning {
-    pub(super) fn new(realm: &str, accounts: Arc<dyn Accounts>, clock: Arc<dyn Clock>, meters: Arc<Meters>) -> Self {
-        Self { realm: realm.to_owned(), accounts, clock, meters }
+    pub(super) fn new(
+        realm: &str,
+        sign_up: bool,
+        accounts: Arc<dyn Accounts>,
+        clock: Arc<dyn Clock>,
+        meters: Arc<Meters>,
+    ) -> Self {
+        Self { realm: realm.to_owned(), sign_up, accounts, clock, meters }
     }
 
-    /// The local account of a user whom the identity server just called active.
-    pub(super) async fn active(&self, user: identity::User) -> Result<Account, StoreError> {
+    /// The local account of a user whom the identity server just called active. `None`: nobody knows the user here, and
+    /// nobody may sign up.
+    pub(super) async fn active(&self, user: identity::User) -> Result<Option<Account>, StoreError> {
+        if !self.sign_up && !self.accounts.knows(&self.realm, &user.id).await? {
+            return Ok(None);
+        }
         let now = self.clock.now();
         let subject = user.id.clone();
         let provisioned = self.accounts.provision(&self.profile(user), now).await;
@@ -40,12 +52,12 @@ impl Provisioning {
         });
         let (account, _) = provisioned?;
         if !account.disabled {
-            return Ok(account);
+            return Ok(Some(account));
         }
         // It may have been the identity server that disabled the user, which it has now taken back. What an operator
         // disabled stays so.
         self.accounts.set_disabled(&self.realm, &subject, false, now).await?;
-        Ok(self.accounts.find(account.user.id).await?.unwrap_or(account))
+        Ok(Some(self.accounts.find(account.user.id).await?.unwrap_or(account)))
     }
 
     /// Records that the identity server disabled a user, for the proofs that are good without asking again.
@@ -61,6 +73,7 @@ impl Provisioning {
             email: user.email,
             display_name: user.display_name,
             groups: user.groups,
+            version: user.profile_version,
         }
     }
 }

@@ -247,7 +247,7 @@ fn active(question: &Question, user: &User) -> Answer {
     let cache = Cache { ttl_seconds: Some(TTL_SECONDS), scope: Some("proof".into()), vary: Vec::new() };
     Answer {
         user: Some(user.profile.clone()),
-        limits: user.limits,
+        limits: user.limits.clone(),
         cache: Some(cache),
         ..Answer::to(question, Status::Active)
     }

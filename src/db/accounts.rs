@@ -4,16 +4,19 @@
 //! is to be written. Two first sights of one user, or of two users with one name, meet in the table's uniqueness rules:
 //! the loser looks again and finds what the winner wrote.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 
 use super::{
     Account, Accounts, Profile, StoreError, Written,
     dialect::Dialect,
-    store::{Fields, Statement, Store},
+    store::{Fields, Statement, Store, hold},
 };
 use crate::domain::{
     Timestamp, UploadId, UserId, hex,
     principal::{ProofHash, Spend, User},
+    profile::{Known, Version},
 };
 
 const TABLE: &str = "users";
@@ -25,7 +28,7 @@ const LOOKS: u32 = 8;
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, realm, subject, username, email, display_name, groups_json, ",
+            "SELECT id, realm, subject, username, email, display_name, groups_json, profile_version, ",
             "disabled_by_idp, disabled_by_admin, token_epoch FROM users ",
             $rest
         )
@@ -39,11 +42,13 @@ const KNOWN: &str = select!("WHERE realm = $1 AND subject = $2");
 const NAME_TAKEN: &str = "SELECT 1 FROM users WHERE realm = $1 AND username = $2 AND subject <> $3";
 
 const CREATE: &str = "
-    INSERT INTO users (id, realm, subject, username, email, display_name, groups_json, created, updated)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)";
+    INSERT INTO users (id, realm, subject, username, email, display_name, groups_json, profile_version,
+        created, updated)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)";
 
 const CHANGE: &str = "
-    UPDATE users SET username = $2, email = $3, display_name = $4, groups_json = $5, updated = $6 WHERE id = $1";
+    UPDATE users SET username = $2, email = $3, display_name = $4, groups_json = $5, profile_version = $6, updated = $7
+    WHERE id = $1";
 
 const SET_DISABLED: &str = "
     UPDATE users
@@ -82,7 +87,12 @@ impl<DB: Dialect> Accounts for Store<DB> {
 
     async fn find(&self, id: UserId) -> Result<Option<Account>, StoreError> {
         let row = sqlx::query(FIND).bind(id.to_string()).fetch_optional(&self.read).await?;
-        row.map(|row| Known::read::<DB>(&row).map(Known::account)).transpose()
+        row.map(|row| Row::read::<DB>(&row).map(Row::account)).transpose()
+    }
+
+    async fn knows(&self, realm: &str, subject: &str) -> Result<bool, StoreError> {
+        let query = sqlx::query(KNOWN).bind(realm.to_owned()).bind(subject.to_owned());
+        Ok(query.fetch_optional(&self.read).await?.is_some())
     }
 
     async fn set_disabled(&self, realm: &str, subject: &str, disabled: bool, now: Timestamp) -> Result<(), StoreError> {
@@ -131,19 +141,21 @@ impl<DB: Dialect> Store<DB> {
     /// Looks again inside a transaction and writes what the profile says.
     async fn write_down(&self, profile: &Profile, now: Timestamp) -> Result<(Account, Written), StoreError> {
         let mut tx = self.begin().await?;
+        // Or two profiles that arrive at once would both be held against the one that stood before them.
+        hold(&mut tx, format!("profile {} {}", profile.realm, profile.subject)).await?;
         let Seen { known, name_taken } = look::<DB>(&mut tx, profile).await?;
         let (known, statement, written) = match known {
             None => {
-                let known = Known::new(profile, name_taken);
+                let known = Row::new(profile, name_taken);
                 let create = create(&known, now);
                 (known, create, Written::Created)
             }
             Some(known) => {
-                let facts = known.facts.updated(profile, name_taken);
+                let facts = known.facts.told(profile, name_taken);
                 if facts == known.facts {
                     return Ok((known.account(), Written::Unchanged));
                 }
-                let known = Known { facts, ..known };
+                let known = Row { facts, ..known };
                 let change = change(&known, now);
                 (known, change, Written::Updated)
             }
@@ -154,43 +166,34 @@ impl<DB: Dialect> Store<DB> {
     }
 }
 
-/// What a profile may change.
-#[derive(PartialEq, Eq)]
-struct Facts {
-    username: String,
-    email: Option<String>,
-    display_name: Option<String>,
-    groups_json: Option<String>,
-}
-
 /// A row of `users`.
-struct Known {
+struct Row {
     id: UserId,
     realm: String,
     subject: String,
-    facts: Facts,
+    facts: Known,
     disabled: bool,
     epoch: u64,
 }
 
 /// What the database knows of a profile's user.
 struct Seen {
-    known: Option<Known>,
+    known: Option<Row>,
     /// Whether another user has the profile's name.
     name_taken: bool,
 }
 
 impl Seen {
     /// The user, if there is nothing to write.
-    fn unchanged(self, profile: &Profile) -> Option<Known> {
-        self.known.filter(|known| known.facts.updated(profile, self.name_taken) == known.facts)
+    fn unchanged(self, profile: &Profile) -> Option<Row> {
+        self.known.filter(|known| known.facts.told(profile, self.name_taken) == known.facts)
     }
 }
 
 async fn look<DB: Dialect>(connection: &mut DB::Connection, profile: &Profile) -> Result<Seen, StoreError> {
     let query = sqlx::query(KNOWN).bind(profile.realm.clone()).bind(profile.subject.clone());
     let row = query.fetch_optional(&mut *connection).await?;
-    let known = row.map(|row| Known::read::<DB>(&row)).transpose()?;
+    let known = row.map(|row| Row::read::<DB>(&row)).transpose()?;
     let keeps_name = known.as_ref().is_some_and(|known| known.facts.username == profile.username);
     let name_taken = !keeps_name && {
         let query = sqlx::query(NAME_TAKEN).bind(profile.realm.clone()).bind(profile.username.clone());
@@ -199,7 +202,7 @@ async fn look<DB: Dialect>(connection: &mut DB::Connection, profile: &Profile) -
     Ok(Seen { known, name_taken })
 }
 
-fn create<DB: Dialect>(known: &Known, now: Timestamp) -> Statement<'static, DB> {
+fn create<DB: Dialect>(known: &Row, now: Timestamp) -> Statement<'static, DB> {
     sqlx::query(CREATE)
         .bind(known.id.to_string())
         .bind(known.realm.clone())
@@ -207,34 +210,23 @@ fn create<DB: Dialect>(known: &Known, now: Timestamp) -> Statement<'static, DB> 
         .bind(known.facts.username.clone())
         .bind(known.facts.email.clone())
         .bind(known.facts.display_name.clone())
-        .bind(known.facts.groups_json.clone())
+        .bind(known.facts.groups.as_ref().map(groups_json))
+        .bind(known.facts.version.map(|version| version.0))
         .bind(now.as_microsecond())
 }
 
-fn change<DB: Dialect>(known: &Known, now: Timestamp) -> Statement<'static, DB> {
+fn change<DB: Dialect>(known: &Row, now: Timestamp) -> Statement<'static, DB> {
     sqlx::query(CHANGE)
         .bind(known.id.to_string())
         .bind(known.facts.username.clone())
         .bind(known.facts.email.clone())
         .bind(known.facts.display_name.clone())
-        .bind(known.facts.groups_json.clone())
+        .bind(known.facts.groups.as_ref().map(groups_json))
+        .bind(known.facts.version.map(|version| version.0))
         .bind(now.as_microsecond())
 }
 
-impl Facts {
-    /// These facts as `profile` would have them; what it does not say stays.
-    fn updated(&self, profile: &Profile, name_taken: bool) -> Self {
-        let told = |new: &Option<String>, old: &Option<String>| new.clone().or_else(|| old.clone());
-        Self {
-            username: if name_taken { self.username.clone() } else { profile.username.clone() },
-            email: told(&profile.email, &self.email),
-            display_name: told(&profile.display_name, &self.display_name),
-            groups_json: told(&profile.groups.as_deref().map(groups_json), &self.groups_json),
-        }
-    }
-}
-
-impl Known {
+impl Row {
     /// A user seen for the first time.
     fn new(profile: &Profile, name_taken: bool) -> Self {
         let id = UserId::new();
@@ -242,17 +234,18 @@ impl Known {
             true => format!("{}~{}", profile.username, &id.simple()[..8]),
             false => profile.username.clone(),
         };
-        let facts = Facts { username, email: None, display_name: None, groups_json: None }.updated(profile, true);
+        let facts = Known { username, ..Known::default() }.told(profile, true);
         Self { id, realm: profile.realm.clone(), subject: profile.subject.clone(), facts, disabled: false, epoch: 0 }
     }
 
     fn read<DB: Dialect>(row: &DB::Row) -> Result<Self, StoreError> {
         let row = Fields::<DB>::of(row, TABLE, "id")?;
-        let facts = Facts {
+        let facts = Known {
             username: row.get("username")?,
             email: row.get("email")?,
             display_name: row.get("display_name")?,
-            groups_json: row.get("groups_json")?,
+            groups: groups(&row)?,
+            version: row.get::<Option<i64>>("profile_version")?.map(Version),
         };
         let disabled = row.get::<bool>("disabled_by_idp")? || row.get::<bool>("disabled_by_admin")?;
         let (realm, subject) = (row.get("realm")?, row.get("subject")?);
@@ -265,8 +258,12 @@ impl Known {
     }
 }
 
-/// Groups as the table spells them: without order or repetition, so that the same groups are the same text.
-fn groups_json(groups: &[String]) -> String {
-    let set: std::collections::BTreeSet<_> = groups.iter().collect();
-    serde_json::to_string(&set).expect("a list of texts is always JSON")
+/// Groups as the table spells them.
+fn groups_json(groups: &BTreeSet<String>) -> String {
+    serde_json::to_string(groups).expect("a list of texts is always JSON")
+}
+
+fn groups<DB: Dialect>(row: &Fields<'_, DB>) -> Result<Option<BTreeSet<String>>, StoreError> {
+    let Some(text) = row.get::<Option<String>>("groups_json")? else { return Ok(None) };
+    serde_json::from_str(&text).map(Some).map_err(|_| row.corrupt("groups_json"))
 }

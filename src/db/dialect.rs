@@ -43,8 +43,8 @@ pub(super) trait Dialect:
     /// Opens a transaction that writes.
     const BEGIN: &'static str;
 
-    /// Makes transactions that bind the proof `$1` wait for each other, where the engine does not do so by itself.
-    const HOLD_PROOF: Option<&'static str>;
+    /// Makes transactions that hold the name `$1` wait for each other, where the engine does not do so by itself.
+    const HOLD: Option<&'static str>;
 
     /// How many rows a statement changed.
     fn changed(done: &Self::QueryResult) -> u64;
@@ -53,7 +53,7 @@ pub(super) trait Dialect:
 impl Dialect for Sqlite {
     // Takes the write lock at once: a transaction that reads first and then finds another writer could only fail.
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
-    const HOLD_PROOF: Option<&'static str> = None;
+    const HOLD: Option<&'static str> = None;
 
     fn changed(done: &Self::QueryResult) -> u64 {
         done.rows_affected()
@@ -62,7 +62,7 @@ impl Dialect for Sqlite {
 
 impl Dialect for Postgres {
     const BEGIN: &'static str = "BEGIN";
-    const HOLD_PROOF: Option<&'static str> = Some("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))");
+    const HOLD: Option<&'static str> = Some("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))");
 
     fn changed(done: &Self::QueryResult) -> u64 {
         done.rows_affected()

@@ -10,19 +10,22 @@ mod operations;
 mod store;
 mod token_keys;
 mod uploads;
+mod usage;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 
+pub use crate::domain::profile::Profile;
 use crate::domain::{
     Durability, Timestamp, UploadId, UserId,
     digest::Digest,
     keys::{KeyHash, KeyId},
+    limits::{Allowance, Usage},
     principal::{Binding, Owner, ProofHash, Scopes, Spend, User},
     ring::TokenKey,
-    upload::{KeptDigest, State, Upload},
+    upload::{KeptDigest, Refusal, State, Upload},
 };
 use dialect::Dialect;
 pub use operations::{Change, Operations, OwnedUpload, Person, Search};
@@ -96,12 +99,29 @@ pub async fn connect(settings: &Settings, durability: Durability) -> Result<Stor
 /// before.
 #[async_trait]
 pub trait Uploads: Send + Sync + 'static {
-    /// Records a new upload and, with it, that `binding`'s proof created it.
+    /// Records a new upload and, with it, that `binding`'s proof created it, if `allowance` has room for it beside the
+    /// other uploads of its owner. Of any number that begin at once only so many do as there is room for.
+    /// `Some`: there is none, and nothing changed.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if the binding is exclusive and its proof is already bound, if it is shared and its
     /// proof is bound exclusively, or if the id is taken.
-    async fn insert(&self, upload: &Upload, binding: Option<Binding>, spend: Option<Spend>) -> Result<(), StoreError>;
+    async fn insert(
+        &self,
+        upload: &Upload,
+        binding: Option<Binding>,
+        spend: Option<Spend>,
+        allowance: &Allowance,
+    ) -> Result<Option<Refusal>, StoreError>;
+
+    /// What the uploads of `owner` take at `now`, but for `except`; of the bytes also those that began at `since` or later.
+    async fn usage(
+        &self,
+        owner: UserId,
+        except: UploadId,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Usage, StoreError>;
 
     /// The upload of that id, if `owner` owns it.
     async fn find(&self, id: UploadId, owner: Owner) -> Result<Option<Upload>, StoreError>;
@@ -123,7 +143,8 @@ pub trait Uploads: Send + Sync + 'static {
     ) -> Result<Vec<Upload>, StoreError>;
 
     /// Moves the offset, and everything that belongs to it, if the upload is receiving and stands where `advance` says.
-    /// A length that was fixed meanwhile is part of where it stands. `false`: it does not, and nothing changed.
+    /// A length that was fixed meanwhile is part of where it stands. `false`: it does not, or there is no room for it
+    /// ([`Advance::within`]), and nothing changed.
     async fn advance(&self, id: UploadId, advance: &Advance) -> Result<bool, StoreError>;
 
     /// Makes a receiving upload complete if it stands at `offset`, and drops the digest's state (its algorithm stays
@@ -175,13 +196,17 @@ pub trait Uploads: Send + Sync + 'static {
 /// Facts about users and the proofs they gave.
 #[async_trait]
 pub trait Accounts: Send + Sync + 'static {
-    /// The local user for an identity, and what it took: created at first sight, changed when the profile changed, untouched (no write)
-    /// when nothing changed. The key is (realm, subject), never a name or an address. A username that another user of
+    /// The local user for an identity, and what it took: created at first sight, changed when the profile changed,
+    /// untouched (no write) when nothing changed or the profile is older than the one that is known. The key is
+    /// (realm, subject), never a name or an address. A username that another user of
     /// the realm holds is not taken over: a new user gets `name~xxxxxxxx` (start of its id), a known user keeps its name.
     async fn provision(&self, profile: &Profile, now: Timestamp) -> Result<(Account, Written), StoreError>;
 
     /// The user of that id.
     async fn find(&self, id: UserId) -> Result<Option<Account>, StoreError>;
+
+    /// Whether there is a user for this identity.
+    async fn knows(&self, realm: &str, subject: &str) -> Result<bool, StoreError>;
 
     /// Sets whether the identity server has disabled the user with this subject; unknown subjects are ignored. Disabling
     /// raises the user's epoch.
@@ -324,6 +349,8 @@ pub struct Advance {
     pub digest: Option<KeptDigest>,
     /// Until when bytes are accepted from now on.
     pub expires: Timestamp,
+    /// The owner, and how many bytes its uploads may take together with this move.
+    pub within: Option<(UserId, u64)>,
     /// When this happened.
     pub now: Timestamp,
 }
@@ -339,23 +366,6 @@ pub struct Page {
     pub limit: u32,
     /// The time at which expiry is judged.
     pub now: Timestamp,
-}
-
-/// What an identity server says of a user. `None`: it did not say, so nothing changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Profile {
-    /// Which identity server.
-    pub realm: String,
-    /// The identity server's stable, opaque id of the user.
-    pub subject: String,
-    /// The name to show.
-    pub username: String,
-    /// Mail address.
-    pub email: Option<String>,
-    /// Full name.
-    pub display_name: Option<String>,
-    /// Groups, replaced as a whole.
-    pub groups: Option<Vec<String>>,
 }
 
 /// What provisioning wrote.

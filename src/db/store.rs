@@ -39,6 +39,14 @@ impl<DB: Dialect> Store<DB> {
     }
 }
 
+/// Makes transactions that hold the same name wait for each other.
+pub(super) async fn hold<DB: Dialect>(tx: &mut Transaction<'static, DB>, name: String) -> Result<(), StoreError> {
+    if let Some(hold) = DB::HOLD {
+        sqlx::query(hold).bind(name).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
 /// A row of a table, read column by column. Whatever does not fit is [`StoreError::Corrupt`].
 pub(super) struct Fields<'r, DB: Database> {
     row: &'r DB::Row,

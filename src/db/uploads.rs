@@ -9,17 +9,19 @@ use sqlx::Transaction;
 use super::{
     Advance, Page, StoreError, Uploads, accounts,
     dialect::Dialect,
-    store::{Fields, Statement, Store, corrupt},
+    store::{Fields, Statement, Store, corrupt, hold},
+    usage,
 };
 use crate::domain::{
-    Timestamp, UploadId,
+    Timestamp, UploadId, UserId,
     digest::{Algorithm, Digest},
     hex,
+    limits::{Allowance, Kept, Usage},
     principal::{Binding, Owner, Spend},
-    upload::{KeptDigest, Placement, State, Upload},
+    upload::{KeptDigest, Placement, Refusal, State, Upload},
 };
 
-const TABLE: &str = "uploads";
+pub(super) const TABLE: &str = "uploads";
 
 /// The slot of an exclusive binding; a shared one has the upload's id.
 const ONLY: &str = "only";
@@ -29,8 +31,8 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, owner, filename, content_type, state, offset_bytes, size_bytes, digest_algorithm, ",
-            "digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes FROM ",
-            "uploads ",
+            "digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes, ",
+            "max_total_bytes, max_chunk_bytes, requests_per_minute, ttl_seconds FROM uploads ",
             $rest
         )
     };
@@ -38,8 +40,9 @@ macro_rules! select {
 
 const INSERT: &str = "
     INSERT INTO uploads (id, owner, filename, content_type, state, offset_bytes, size_bytes, digest_algorithm,
-        digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+        digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes,
+        max_total_bytes, max_chunk_bytes, requests_per_minute, ttl_seconds)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)";
 
 // Two exclusive bindings of a proof meet in the primary key, an exclusive and a shared one in this condition.
 const BIND: &str = "
@@ -97,17 +100,41 @@ const FORGET: &str = "
 
 #[async_trait]
 impl<DB: Dialect> Uploads for Store<DB> {
-    async fn insert(&self, upload: &Upload, binding: Option<Binding>, spend: Option<Spend>) -> Result<(), StoreError> {
-        if binding.is_none() && spend.is_none() {
-            return self.change(insert(upload)?).await.map(drop);
+    async fn insert(
+        &self,
+        upload: &Upload,
+        binding: Option<Binding>,
+        spend: Option<Spend>,
+        allowance: &Allowance,
+    ) -> Result<Option<Refusal>, StoreError> {
+        let bounded = upload.owner.filter(|_| !allowance.is_boundless());
+        if binding.is_none() && spend.is_none() && bounded.is_none() {
+            return self.change(insert(upload)?).await.map(|_| None);
         }
         let mut tx = self.begin().await?;
         spend_within(&mut tx, spend).await?;
+        if let Some(owner) = bounded {
+            let beside = usage::held(&mut tx, owner, upload.id, allowance.since(), upload.created).await?;
+            if let Err(refusal) = allowance.admit(&beside, upload.takes()) {
+                return Ok(Some(refusal));
+            }
+        }
         insert(upload)?.execute(&mut *tx).await?;
         if let Some(binding) = binding {
             bind(&mut tx, upload, binding).await?;
         }
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(None)
+    }
+
+    async fn usage(
+        &self,
+        owner: UserId,
+        except: UploadId,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Usage, StoreError> {
+        usage::counted(self, owner, except, since, now).await
     }
 
     async fn find(&self, id: UploadId, owner: Owner) -> Result<Option<Upload>, StoreError> {
@@ -164,7 +191,18 @@ impl<DB: Dialect> Uploads for Store<DB> {
             .bind(advance.expires.as_microsecond())
             .bind(advance.now.as_microsecond())
             .bind(count("tail_start", advance.tail_start)?);
-        Ok(self.change(query).await? == 1)
+        let Some((owner, max_total_bytes)) = advance.within else {
+            return Ok(self.change(query).await? == 1);
+        };
+        let mut tx = self.begin().await?;
+        let beside = usage::held(&mut tx, owner, id, Timestamp::MAX, advance.now).await?;
+        let allowance = Allowance { max_total_bytes: Some(max_total_bytes), ..Allowance::default() };
+        if allowance.hold(&beside, advance.size.unwrap_or(advance.to)).is_err() {
+            return Ok(false);
+        }
+        let moved = DB::changed(&query.execute(&mut *tx).await?) == 1;
+        tx.commit().await?;
+        Ok(moved)
     }
 
     async fn complete(
@@ -274,7 +312,11 @@ fn insert<DB: Dialect>(upload: &Upload) -> Result<Statement<'static, DB>, StoreE
         .bind(upload.expires.as_microsecond())
         .bind(upload.ended.map(Timestamp::as_microsecond))
         .bind(count("tail_start", upload.tail_start)?)
-        .bind(upload.max_bytes.map(|limit| count("max_bytes", limit)).transpose()?))
+        .bind(upload.max_bytes.map(|limit| count("max_bytes", limit)).transpose()?)
+        .bind(upload.kept.max_total_bytes.map(|limit| count("max_total_bytes", limit)).transpose()?)
+        .bind(upload.kept.max_chunk_bytes.map(|limit| count("max_chunk_bytes", limit)).transpose()?)
+        .bind(upload.kept.requests_per_minute.map(|limit| count("requests_per_minute", limit)).transpose()?)
+        .bind(upload.kept.ttl_seconds.map(|limit| count("ttl_seconds", limit)).transpose()?))
 }
 
 async fn spend_within<DB: Dialect>(tx: &mut Transaction<'static, DB>, spend: Option<Spend>) -> Result<(), StoreError> {
@@ -292,9 +334,7 @@ async fn bind<DB: Dialect>(
     binding: Binding,
 ) -> Result<(), StoreError> {
     let proof = hex(&binding.proof.0);
-    if let Some(hold) = DB::HOLD_PROOF {
-        sqlx::query(hold).bind(proof.clone()).execute(&mut **tx).await?;
-    }
+    hold(tx, proof.clone()).await?;
     let query = sqlx::query(BIND)
         .bind(proof)
         .bind(if binding.exclusive { ONLY.to_owned() } else { upload.id.to_string() })
@@ -322,10 +362,20 @@ pub(super) fn upload<DB: Dialect>(row: &DB::Row) -> Result<Upload, StoreError> {
         placement: row.get::<Option<String>>("placement")?.map(Placement),
         tail_start: row.count("tail_start")?,
         max_bytes: row.maybe_count("max_bytes")?,
+        kept: kept(&row)?,
         created: row.time("created")?,
         updated: row.time("updated")?,
         expires: row.time("expires")?,
         ended: row.maybe_time("ended")?,
+    })
+}
+
+fn kept<DB: Dialect>(row: &Fields<'_, DB>) -> Result<Kept, StoreError> {
+    Ok(Kept {
+        max_total_bytes: row.maybe_count("max_total_bytes")?,
+        max_chunk_bytes: row.maybe_count("max_chunk_bytes")?,
+        requests_per_minute: row.maybe_count("requests_per_minute")?,
+        ttl_seconds: row.maybe_count("ttl_seconds")?,
     })
 }
 
@@ -349,7 +399,7 @@ fn algorithm<DB: Dialect>(row: &Fields<'_, DB>, column: &'static str) -> Result<
 }
 
 /// The owner as the table spells it: empty for nobody.
-fn owner_text(owner: Owner) -> String {
+pub(super) fn owner_text(owner: Owner) -> String {
     owner.user_id().map(|id| id.to_string()).unwrap_or_default()
 }
 

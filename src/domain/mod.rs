@@ -6,10 +6,12 @@
 pub mod content_digest;
 pub mod digest;
 pub mod keys;
+pub mod limits;
 pub mod message_signature;
 pub mod names;
 pub mod operators;
 pub mod principal;
+pub mod profile;
 pub mod ring;
 pub mod signing;
 pub mod token;

@@ -3,6 +3,7 @@
 //! A [`Principal`] is made only by an authenticator that verified the proof at hand (or by the explicit choice to admit
 //! anonymous uploads). "A user of that name exists" never makes one.
 
+pub use super::limits::Limits;
 use super::{Timestamp, UploadId, UserId, token::Token};
 
 /// Who is asking.
@@ -131,13 +132,6 @@ impl FromIterator<Scope> for Scopes {
     fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
         Self(scopes.into_iter().fold(0, |set, scope| set | 1 << scope as u8))
     }
-}
-
-/// What the identity server allows a user. `None`: no limit beyond the service's own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Largest file, in bytes.
-    pub max_file_bytes: Option<u64>,
 }
 
 /// Hash of a proof: names it without keeping it.

@@ -262,6 +262,7 @@ mod tests {
             placement: None,
             tail_start: 0,
             max_bytes: None,
+            kept: Default::default(),
             created,
             updated: created,
             expires: after(created, Duration::from_secs(expires)),

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     Timestamp, UploadId, UserId,
     digest::{Algorithm, Digest},
-    principal::{Limits, Owner},
+    limits::{Kept, Limits, smaller},
+    principal::Owner,
 };
 
 /// Where an upload stands.
@@ -83,6 +84,8 @@ pub struct Upload {
     pub tail_start: u64,
     /// The limit of its user when it began, in bytes. It holds to the end, whoever continues.
     pub max_bytes: Option<u64>,
+    /// The other limits of its user that hold to the end.
+    pub kept: Kept,
     /// When it was created.
     pub created: Timestamp,
     /// When the row last changed.
@@ -174,6 +177,39 @@ pub enum Refusal {
         /// The limit in bytes.
         max_bytes: u64,
     },
+    /// The chunk is larger than allowed.
+    #[error("a request may add {max_bytes} bytes at most")]
+    ChunkTooLarge {
+        /// The limit in bytes.
+        max_bytes: u64,
+    },
+    /// All uploads of the user together would take more than allowed.
+    #[error("{left_bytes} bytes are left to the user")]
+    OverQuota {
+        /// What is left, in bytes.
+        left_bytes: u64,
+    },
+    /// As many uploads of the user grow as may.
+    #[error("{max_uploads} uploads may grow at one time")]
+    TooManyUploads {
+        /// How many may.
+        max_uploads: u64,
+    },
+    /// The user may not upload content of this type.
+    #[error("content of this type may not be uploaded")]
+    TypeNotAllowed,
+    /// The user's requests come faster than allowed, and this one would begin an upload.
+    #[error("too many requests; wait {wait_seconds} seconds")]
+    TooManyRequests {
+        /// How long.
+        wait_seconds: u64,
+    },
+    /// The user's requests come faster than allowed. The upload stands as it stood.
+    #[error("the upload goes on in {wait_seconds} seconds; requests come too fast")]
+    SlowDown {
+        /// How long.
+        wait_seconds: u64,
+    },
     /// Another number of bytes arrived than was claimed.
     #[error("the chunk does not have the claimed length")]
     WrongLength,
@@ -203,10 +239,6 @@ pub enum Finish {
 /// The smaller of the service's limit and the user's.
 pub fn max_bytes(service: Option<u64>, limits: &Limits) -> Option<u64> {
     smaller(service, limits.max_file_bytes)
-}
-
-fn smaller(one: Option<u64>, other: Option<u64>) -> Option<u64> {
-    [one, other].into_iter().flatten().min()
 }
 
 impl Upload {
@@ -251,6 +283,22 @@ impl Upload {
             Some(algorithm) if self.digest_algorithm() != Some(algorithm) => Err(Refusal::NoDigest { algorithm }),
             Some(_) | None => Ok(finish),
         }
+    }
+
+    /// Do the limits of whoever completes it admit what arrived? They may have changed since it began.
+    ///
+    /// # Errors
+    /// [`Refusal::TooLarge`] or [`Refusal::TypeNotAllowed`]
+    pub fn admitted_by(&self, limits: &Limits) -> Result<(), Refusal> {
+        if let Some(max_bytes) = limits.max_file_bytes.filter(|most| self.offset > *most) {
+            return Err(Refusal::TooLarge { max_bytes });
+        }
+        limits.admit_type(self.content_type.as_deref())
+    }
+
+    /// What it takes of its user's account: its whole length, or what is there while that is not known.
+    pub fn takes(&self) -> u64 {
+        self.size.unwrap_or(self.offset)
     }
 
     /// Whose it is.
@@ -331,6 +379,28 @@ fn plan(offset: u64, fixed: Option<u64>, claim: &Claim, max_bytes: Option<u64>) 
 }
 
 impl Plan {
+    /// The same plan, for a chunk of at most `max_bytes`.
+    ///
+    /// # Errors
+    /// [`Refusal::ChunkTooLarge`] if more is claimed.
+    pub fn in_chunks_of(self, max_bytes: Option<u64>) -> Result<Self, Refusal> {
+        let Some(max_bytes) = max_bytes.filter(|most| self.at_most > *most) else { return Ok(self) };
+        let beyond = Refusal::ChunkTooLarge { max_bytes };
+        match self.exactly {
+            Some(_) => Err(beyond),
+            None => Ok(Self { at_most: max_bytes, beyond, ..self }),
+        }
+    }
+
+    /// The same plan where so many bytes are left to the user, and nobody said how many will come.
+    #[must_use]
+    pub fn with_room(self, left: Option<u64>) -> Self {
+        match left.filter(|left| self.size.is_none() && self.exactly.is_none() && self.at_most > *left) {
+            Some(left_bytes) => Self { at_most: left_bytes, beyond: Refusal::OverQuota { left_bytes }, ..self },
+            None => self,
+        }
+    }
+
     /// Holds the bytes that arrived against the claims; answers with the total length as known from now on.
     ///
     /// # Errors
@@ -375,6 +445,7 @@ mod tests {
             placement: None,
             tail_start: 0,
             max_bytes: None,
+            kept: Kept::default(),
             created,
             updated: created,
             expires: after(created, Duration::from_secs(60)),
@@ -418,6 +489,40 @@ mod tests {
         assert_eq!(ask(Some(20), Some(19)), Err(Refusal::TooLarge { max_bytes: 19 }));
         let unclaimed = Claim { length: None, size: None, ..claim(10, 0, 0) };
         assert_eq!(upload.may_append(&unclaimed, None, Timestamp::UNIX_EPOCH).map(|plan| plan.at_most), Ok(10));
+    }
+
+    #[test]
+    fn a_chunk_is_bounded_by_itself() {
+        let plan = |length| may_begin(&Claim { length, ..claim(0, 0, 25) }, None).expect("fits");
+        assert_eq!(plan(Some(10)).in_chunks_of(Some(10)), Ok(plan(Some(10))));
+        assert_eq!(plan(Some(11)).in_chunks_of(Some(10)), Err(Refusal::ChunkTooLarge { max_bytes: 10 }));
+        let bounded = plan(None).in_chunks_of(Some(10)).expect("nothing claimed");
+        assert_eq!((bounded.at_most, bounded.beyond), (10, Refusal::ChunkTooLarge { max_bytes: 10 }));
+        assert_eq!(plan(None).in_chunks_of(None), Ok(plan(None)));
+    }
+
+    #[test]
+    fn what_is_left_bounds_what_nobody_counted() {
+        let unclaimed = Claim { at: At::Exactly(0), length: None, size: None, last: true };
+        let plan = may_begin(&unclaimed, Some(20)).expect("nothing claimed");
+        let bounded = plan.with_room(Some(10));
+        assert_eq!((bounded.at_most, bounded.beyond), (10, Refusal::OverQuota { left_bytes: 10 }));
+        assert_eq!((plan.with_room(Some(20)), plan.with_room(None)), (plan, plan));
+        let claimed = may_begin(&claim(0, 10, 25), None).expect("fits");
+        assert_eq!(claimed.with_room(Some(5)), claimed, "what is claimed is judged as a whole");
+    }
+
+    #[test]
+    fn what_arrived_is_held_against_the_limits_of_today() {
+        let upload = Upload { content_type: Some("text/html".into()), ..receiving(25, Some(25)) };
+        let limits = |max_file_bytes, types: Option<&str>| Limits {
+            max_file_bytes,
+            allowed_content_types: types.map(|one| vec![one.to_owned()]),
+            ..Limits::default()
+        };
+        assert_eq!(upload.admitted_by(&limits(Some(25), Some("text/*"))), Ok(()));
+        assert_eq!(upload.admitted_by(&limits(Some(24), None)), Err(Refusal::TooLarge { max_bytes: 24 }));
+        assert_eq!(upload.admitted_by(&limits(None, Some("image/*"))), Err(Refusal::TypeNotAllowed));
     }
 
     #[test]

@@ -43,6 +43,11 @@ impl Cause<'_> {
             Self::Auth(AuthError::Unavailable { retry_after } | AuthError::RateLimited { retry_after }) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
             }
+            Self::Upload(UploadError::Refused(refusal)) => {
+                if let Some(wait) = refusal.retry_after() {
+                    headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+                }
+            }
             Self::Upload(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
             }

@@ -333,6 +333,16 @@ fn refusal_wire(refusal: &Refusal) -> Answer {
         }
         Refusal::BeyondSize { size } => (bad, format!("Chunk reaches beyond the total size ({size} bytes)"), None),
         Refusal::TooLarge { max_bytes } => (bad, format!("Size of file exceeds the limit ({max_bytes} bytes)"), None),
+        // What follows has no model in the original.
+        Refusal::ChunkTooLarge { max_bytes } => {
+            (StatusCode::PAYLOAD_TOO_LARGE, format!("Size of chunk exceeds the limit ({max_bytes} bytes)"), None)
+        }
+        Refusal::OverQuota { .. } => (StatusCode::PAYLOAD_TOO_LARGE, refusal.to_string(), None),
+        Refusal::TypeNotAllowed => (StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal.to_string(), None),
+        Refusal::TooManyUploads { .. } | Refusal::TooManyRequests { .. } => {
+            (StatusCode::TOO_MANY_REQUESTS, refusal.to_string(), None)
+        }
+        Refusal::SlowDown { .. } => (StatusCode::SERVICE_UNAVAILABLE, refusal.to_string(), None),
         Refusal::WrongLength => (bad, "File size doesn't match headers".into(), None),
         Refusal::WrongDigest { algorithm } => (bad, format!("{} checksum does not match", algorithm.name()), None),
         Refusal::NoDigest { algorithm } => (bad, format!("No {} checksum was kept", algorithm.name()), None),

@@ -105,6 +105,12 @@ catalogue! {
     WrongSize "wrong_size" BAD_REQUEST false "The total length is another one";
     BeyondSize "beyond_size" BAD_REQUEST false "The chunk reaches beyond the total length";
     TooLarge "too_large" PAYLOAD_TOO_LARGE false "The file is larger than allowed";
+    ChunkTooLarge "chunk_too_large" PAYLOAD_TOO_LARGE false "The chunk is larger than allowed";
+    LimitExceeded "limit_exceeded" PAYLOAD_TOO_LARGE false "The uploads together would take more than allowed";
+    TooManyUploads "too_many_uploads" TOO_MANY_REQUESTS true "As many uploads grow as may";
+    TypeNotAllowed "type_not_allowed" UNSUPPORTED_MEDIA_TYPE false "Content of this type may not be uploaded";
+    TooManyRequests "too_many_requests" TOO_MANY_REQUESTS true "Requests come too fast";
+    SlowDown "slow_down" SERVICE_UNAVAILABLE true "Requests for the upload come too fast";
     WrongLength "wrong_length" BAD_REQUEST false "Another number of bytes arrived than was claimed";
     WrongDigest "wrong_digest" BAD_REQUEST false "The digest does not match";
     NoDigest "no_digest" BAD_REQUEST false "No such digest is kept for this upload";
@@ -143,6 +149,9 @@ pub struct Facts {
     /// The limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
+    /// What is left to the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_bytes: Option<u64>,
     /// The service's time, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_time: Option<Timestamp>,
@@ -289,11 +298,18 @@ impl From<Refusal> for Problem {
             Refusal::WrongSize { size } => (Code::WrongSize, Facts { size: Some(size), ..none }),
             Refusal::BeyondSize { size } => (Code::BeyondSize, Facts { size: Some(size), ..none }),
             Refusal::TooLarge { max_bytes } => (Code::TooLarge, Facts { max_bytes: Some(max_bytes), ..none }),
+            Refusal::ChunkTooLarge { max_bytes } => (Code::ChunkTooLarge, Facts { max_bytes: Some(max_bytes), ..none }),
+            Refusal::OverQuota { left_bytes } => (Code::LimitExceeded, Facts { left_bytes: Some(left_bytes), ..none }),
+            Refusal::TooManyUploads { max_uploads: _ } => (Code::TooManyUploads, none),
+            Refusal::TypeNotAllowed => (Code::TypeNotAllowed, none),
+            Refusal::TooManyRequests { wait_seconds: _ } => (Code::TooManyRequests, none),
+            Refusal::SlowDown { wait_seconds: _ } => (Code::SlowDown, none),
             Refusal::WrongLength => (Code::WrongLength, none),
             Refusal::WrongDigest { algorithm: _ } => (Code::WrongDigest, none),
             Refusal::NoDigest { algorithm: _ } => (Code::NoDigest, none),
         };
-        Self::new(code, refusal.to_string()).with(facts)
+        let problem = Self::new(code, refusal.to_string()).with(facts);
+        Self { retry_after: refusal.retry_after().or(problem.retry_after), ..problem }
     }
 }
 

@@ -16,8 +16,9 @@ use super::{
 use crate::{
     db::{Advance, StoreError},
     domain::{
-        UploadId, after,
+        Timestamp, UploadId,
         digest::Running,
+        limits::{Allowance, holdable, smaller},
         names,
         principal::{Binding, Principal, Scope, Spend},
         upload::{self, Claim, KeptDigest, Plan, Refusal, State, Upload},
@@ -28,6 +29,8 @@ use crate::{
 struct Birth {
     binding: Option<Binding>,
     spend: Option<Spend>,
+    /// What it may take beside its user's other uploads.
+    allowance: Allowance,
     /// Whether a commit was tried and nobody knows how it ended.
     unsure: bool,
 }
@@ -54,7 +57,7 @@ impl Uploads {
     pub async fn append(&self, by: &Principal, append: Append) -> Result<Upload, UploadError> {
         let Append { target, claim, keep, contention, body } = append;
         let admitted = match target {
-            Target::New(new) => self.begin(by, new, &claim),
+            Target::New(new) => self.begin(by, new, &claim).await,
             Target::Known(id) => {
                 let known = self.resume(by, id, &claim, contention).await;
                 known.map(|(guard, upload, plan)| (guard, upload, plan, None))
@@ -74,7 +77,7 @@ impl Uploads {
     }
 
     /// The rules for a first chunk.
-    fn begin(
+    async fn begin(
         &self,
         by: &Principal,
         new: New,
@@ -84,16 +87,30 @@ impl Uploads {
         if !by.may_create {
             return Err(UploadError::Forbidden);
         }
+        self.pace_beginning(by)?;
         let spend = to_spend(by)?;
-        let plan = upload::may_begin(claim, self.max_bytes(by))?;
         let upload = self.unborn(by, new);
+        by.limits.admit_type(upload.content_type.as_deref())?;
+        let plan = upload::may_begin(claim, self.max_bytes(by))?.in_chunks_of(upload.kept.max_chunk_bytes)?;
+        let birth = Birth { binding: by.binding, spend, allowance: by.limits.allowance(), unsure: false };
+        // Asked again by the commit; here, so that nobody sends for nothing.
+        let takes = plan.size.or(plan.exactly).unwrap_or_default();
+        let plan = plan.with_room(self.room(&upload, &birth.allowance, takes).await?);
         let guard = self.parts.locks.try_acquire(upload.id).ok_or(UploadError::Busy)?;
-        Ok((guard, upload, plan, Some(Birth { binding: by.binding, spend, unsure: false })))
+        Ok((guard, upload, plan, Some(birth)))
+    }
+
+    /// How many bytes are left to the user, if an upload that takes so many may begin.
+    async fn room(&self, upload: &Upload, allowance: &Allowance, takes: u64) -> Result<Option<u64>, UploadError> {
+        let Some(owner) = upload.owner.filter(|_| !allowance.is_boundless()) else { return Ok(None) };
+        let beside = self.parts.db.usage(owner, upload.id, allowance.since(), self.now()).await?;
+        allowance.admit(&beside, takes)?;
+        Ok(allowance.left(&beside))
     }
 
     /// An upload that is not recorded yet.
     fn unborn(&self, by: &Principal, new: New) -> Upload {
-        let (id, now) = (UploadId::new(), self.now());
+        let (id, now, kept) = (UploadId::new(), self.now(), by.limits.kept());
         Upload {
             id,
             owner: by.owner().user_id(),
@@ -106,11 +123,12 @@ impl Uploads {
             sum: None,
             placement: Some(self.parts.content.place(id, by.user.as_ref(), now)),
             tail_start: 0,
-            // What the table cannot hold limits nothing.
-            max_bytes: by.limits.max_file_bytes.filter(|limit| i64::try_from(*limit).is_ok()),
+            // An upload that goes on to grow may not outgrow what was left when it began.
+            max_bytes: holdable(smaller(by.limits.max_file_bytes, by.limits.remaining.map(|rest| rest.bytes))),
+            kept,
             created: now,
             updated: now,
-            expires: after(now, self.parts.settings.expires_after),
+            expires: kept.expires(now, self.parts.settings.expires_after),
             ended: None,
         }
     }
@@ -127,6 +145,7 @@ impl Uploads {
         let rule = async || {
             let upload = self.find(by, id).await?;
             let plan = upload.may_append(claim, self.max_bytes(by), self.now())?;
+            let plan = plan.in_chunks_of(upload.kept.and(&by.limits).max_chunk_bytes)?;
             Ok::<_, UploadError>((upload, plan))
         };
         let guard = match self.parts.locks.try_acquire(id) {
@@ -136,7 +155,9 @@ impl Uploads {
                 self.parts.locks.acquire(id, contention).await.ok_or(UploadError::Busy)?
             }
         };
-        let (upload, plan) = rule().await?;
+        let (mut upload, plan) = rule().await?;
+        self.pace_known(by, &upload)?;
+        upload.kept = upload.kept.and(&by.limits);
         Ok((guard, upload, plan))
     }
 
@@ -229,7 +250,7 @@ impl Uploads {
         upload.size = size;
         upload.digest = received.digest.as_ref().map(keep_digest);
         let begun = Instant::now();
-        let inserted = self.parts.db.insert(upload, birth.binding, birth.spend).await;
+        let inserted = self.parts.db.insert(upload, birth.binding, birth.spend, &birth.allowance).await;
         self.parts.meters.commits.since((), begun);
         match inserted {
             Err(StoreError::Conflict) => Err(UploadError::Replayed),
@@ -237,7 +258,8 @@ impl Uploads {
                 birth.unsure = !matches!(error, StoreError::Full);
                 Err(error.into())
             }
-            Ok(()) => {
+            Ok(Some(refusal)) => Err(refusal.into()),
+            Ok(None) => {
                 self.parts.meters.events.one(Event::Created);
                 self.parts.meters.acknowledged.add((), received.bytes);
                 Ok(())
@@ -260,16 +282,19 @@ impl Uploads {
         let now = self.now();
         let expires = match self.parts.settings.expires_from {
             ExpiresFrom::Creation => upload.expires,
-            ExpiresFrom::Activity => after(now, self.parts.settings.expires_after),
+            ExpiresFrom::Activity => upload.kept.expires(now, self.parts.settings.expires_after),
         };
         let digest = received.digest.as_ref().map(keep_digest);
-        let tail_start = plan.from;
-        let advance = Advance { from: upload.offset, to, tail_start, size, digest: digest.clone(), expires, now };
+        let (tail_start, from) = (plan.from, upload.offset);
+        // What was counted when it began need not be counted again.
+        let grows = size.unwrap_or(to) > upload.takes();
+        let within = upload.owner.zip(upload.kept.max_total_bytes).filter(|_| grows);
+        let advance = Advance { from, to, tail_start, size, digest: digest.clone(), expires, within, now };
         let begun = Instant::now();
         let advanced = self.advance(upload, &advance).await;
         self.parts.meters.commits.since((), begun);
         advanced?;
-        self.parts.meters.acknowledged.add((), to - upload.offset);
+        self.parts.meters.acknowledged.add((), to - from);
         (upload.offset, upload.size, upload.digest) = (to, size, digest);
         (upload.expires, upload.updated, upload.tail_start) = (expires, now, tail_start);
         Ok(())
@@ -285,7 +310,7 @@ impl Uploads {
             match self.parts.db.advance(upload.id, advance).await {
                 Ok(true) => return Ok(()),
                 Ok(false) if unsure.is_some() && self.stands_at(upload, advance.to).await? => return Ok(()),
-                Ok(false) => return Err(self.lost_race(upload).await?),
+                Ok(false) => return Err(self.stopped(upload, advance).await?),
                 Err(error @ StoreError::Unavailable(_)) => unsure = Some(error),
                 Err(error) => return Err(error.into()),
             }
@@ -296,6 +321,17 @@ impl Uploads {
     async fn stands_at(&self, upload: &Upload, offset: u64) -> Result<bool, UploadError> {
         let stands = self.parts.db.find(upload.id, upload.owner()).await?;
         Ok(stands.is_some_and(|stands| stands.state == State::Receiving && stands.offset == offset))
+    }
+
+    /// Why a move was not made: there is no room for it, or the row is elsewhere.
+    async fn stopped(&self, upload: &Upload, advance: &Advance) -> Result<UploadError, UploadError> {
+        if let Some((owner, most)) = advance.within
+            && self.stands_at(upload, advance.from).await?
+        {
+            let beside = self.parts.db.usage(owner, upload.id, Timestamp::MAX, advance.now).await?;
+            return Ok(Refusal::OverQuota { left_bytes: most.saturating_sub(beside.bytes) }.into());
+        }
+        self.lost_race(upload).await
     }
 
     /// Why a compare-and-set found the row elsewhere.

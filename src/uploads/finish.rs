@@ -4,6 +4,7 @@ use super::{Contention, UploadError, Uploads, lock::Guard, meters::Outcome, plac
 use crate::domain::{
     UploadId,
     digest::{Digest, Running},
+    limits::Allowance,
     principal::{Principal, Scope, Spend},
     upload::{Finish, Refusal, State, Upload},
 };
@@ -38,7 +39,22 @@ impl Uploads {
         within(by, Scope::Write)?;
         self.find(by, id).await?.may_finish(expected, self.now())?;
         let guard = self.parts.locks.acquire(id, Contention::Wait).await.ok_or(UploadError::Busy)?;
-        Ok((guard, self.find(by, id).await?))
+        let upload = self.find(by, id).await?;
+        if upload.may_finish(expected, self.now())? == Finish::Now {
+            self.pace_known(by, &upload)?;
+            self.still_within(by, &upload).await?;
+        }
+        Ok((guard, upload))
+    }
+
+    /// Do the limits of today admit what arrived? Those may be lower than what it began under. A token brings none.
+    async fn still_within(&self, by: &Principal, upload: &Upload) -> Result<(), UploadError> {
+        upload.admitted_by(&by.limits)?;
+        // What is left by somebody else's count may have this upload in it already.
+        let allowance = Allowance { max_total_bytes: by.limits.max_total_bytes, ..Allowance::default() };
+        let Some(owner) = upload.owner.filter(|_| !allowance.is_boundless()) else { return Ok(()) };
+        let beside = self.parts.db.usage(owner, upload.id, allowance.since(), self.now()).await?;
+        Ok(allowance.hold(&beside, upload.takes())?)
     }
 
     async fn seal(

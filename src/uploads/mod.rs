@@ -13,6 +13,7 @@ mod finish;
 mod lock;
 pub mod meters;
 pub mod operators;
+mod pace;
 mod pump;
 pub mod reaper;
 mod replay;
@@ -24,7 +25,7 @@ use bytesize::ByteSize;
 use futures_util::stream::BoxStream;
 
 pub use self::{lock::Contention, pump::Keep, replay::Compared};
-use self::{lock::Locks, meters::Meters, pump::Budget};
+use self::{lock::Locks, meters::Meters, pace::Pace, pump::Budget};
 use crate::{
     content::{ContentError, ContentStore},
     db::{self, Page, StoreError},
@@ -236,6 +237,7 @@ struct Parts {
     locks: Locks,
     budget: Budget,
     meters: Arc<Meters>,
+    pace: Pace,
     settings: Settings,
 }
 
@@ -249,8 +251,8 @@ impl Uploads {
         settings: Settings,
         meters: Arc<Meters>,
     ) -> Self {
-        let (locks, budget) = (Locks::default(), Budget::default());
-        Self { parts: Arc::new(Parts { db, content, clock, tasks, locks, budget, meters, settings }) }
+        let (locks, budget, pace) = (Locks::default(), Budget::default(), Pace::default());
+        Self { parts: Arc::new(Parts { db, content, clock, tasks, locks, budget, meters, pace, settings }) }
     }
 
     /// The current time of the core.

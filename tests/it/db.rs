@@ -7,7 +7,9 @@ use chunkgate::{
     domain::{
         Durability, Timestamp, UploadId,
         digest::{Algorithm, Running},
+        limits::{Allowance, Kept},
         principal::{Binding, Owner, ProofHash},
+        profile::Told,
         upload::{KeptDigest, Placement, State, Upload},
     },
 };
@@ -128,6 +130,7 @@ fn upload(seconds: i64) -> Upload {
         placement: Some(Placement(format!("place/{id}"))),
         tail_start: 0,
         max_bytes: None,
+        kept: Kept::default(),
         created: at(seconds),
         updated: at(seconds),
         expires: at(seconds + 3600),
@@ -136,7 +139,7 @@ fn upload(seconds: i64) -> Upload {
 }
 
 async fn inserted(db: &Db, upload: Upload) -> Upload {
-    db.stores.uploads.insert(&upload, None, None).await.expect("inserted");
+    db.stores.uploads.insert(&upload, None, None, &Allowance::default()).await.expect("inserted");
     upload
 }
 
@@ -145,7 +148,7 @@ async fn found(db: &Db, id: UploadId) -> Upload {
 }
 
 fn advance(from: u64, to: u64) -> Advance {
-    Advance { from, to, tail_start: from, size: None, digest: None, expires: at(7200), now: at(1) }
+    Advance { from, to, tail_start: from, size: None, digest: None, expires: at(7200), within: None, now: at(1) }
 }
 
 fn md5(bytes: &[u8]) -> Running {
@@ -187,7 +190,8 @@ async fn race<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
 
 fn profile(subject: &str, username: &str) -> Profile {
     let (realm, subject, username) = ("idp".to_owned(), subject.to_owned(), username.to_owned());
-    Profile { realm, subject, username, email: None, display_name: None, groups: None }
+    let (email, display_name, groups) = (Told::Nothing, Told::Nothing, Told::Nothing);
+    Profile { realm, subject, username, email, display_name, groups, version: None }
 }
 
 async fn provisioned(db: &Db, profile: &Profile) -> Account {
@@ -221,7 +225,7 @@ async fn everything_is_there_after_reopening(db: &Db) {
     let user = provisioned(db, &profile("s1", "ada")).await;
     let binding = proof(true);
     let mine = Upload { owner: Some(user.user.id), ..upload(0) };
-    db.stores.uploads.insert(&mine, Some(binding), None).await.expect("inserted");
+    db.stores.uploads.insert(&mine, Some(binding), None, &Allowance::default()).await.expect("inserted");
     assert!(db.stores.accounts.spend(binding.proof, at(10)).await.expect("answers"));
     db.stores.close().await;
     assert!(matches!(db.stores.uploads.exists(mine.id).await, Err(StoreError::Unavailable(_))), "closed");

@@ -284,3 +284,15 @@ async fn a_proof_that_stands_in_two_places_of_one_request_is_spent_once() {
     chunk_with_fields(&alice, &proof, &fields, "0-4/5", b"01234").await.expect(200);
     app.stop().await;
 }
+
+#[tokio::test]
+async fn where_nobody_may_sign_up_those_who_are_known_go_on() {
+    let app = TestApp::start().await;
+    let id = app.user("alice").chunk(None, Some((0, 4, 10)), b"01234").await.expect(200).id();
+    let app = app.restart(|config| config.identity.sign_up = false).await;
+    app.user("alice").chunk(Some(&id), Some((5, 9, 10)), b"56789").await.expect(200);
+    app.user("bob").chunk(None, None, b"01234").await.expect(403);
+    let app = app.restart(|config| config.identity.sign_up = true).await;
+    app.user("bob").chunk(None, None, b"01234").await.expect(200);
+    app.stop().await;
+}

@@ -18,6 +18,7 @@ mod gatekeeping;
 mod golden;
 mod identity;
 mod invariants;
+mod limits;
 mod local;
 mod metrics;
 mod model;

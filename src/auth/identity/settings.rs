@@ -24,6 +24,8 @@ pub struct Settings {
     /// The name under which this service files the identity server's users; not that of its own. Changing it makes them
     /// all strangers.
     pub realm: String,
+    /// Whether its users become known here by their first right proof. Off: whoever is not known yet is refused.
+    pub sign_up: bool,
     /// How long a connection may take.
     #[serde(with = "crate::domain::units::duration")]
     pub connect_timeout: Duration,
@@ -43,6 +45,7 @@ impl Default for Settings {
             token_file: None,
             audience: "chunkgate".into(),
             realm: "default".into(),
+            sign_up: true,
             connect_timeout: Duration::from_millis(500),
             try_timeout: Duration::from_secs(2),
             deadline: Duration::from_secs(3),

@@ -3,11 +3,14 @@
 //! Fields that are not known are ignored, so that either side may learn new ones; values that are not known are not
 //! (a status nobody understands is no answer).
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::Timestamp;
+use crate::domain::{
+    Timestamp, limits,
+    profile::{Told, Version},
+};
 
 /// The version both sides speak.
 pub const VERSION: &str = "1";
@@ -178,7 +181,7 @@ pub enum Status {
     Unsupported,
 }
 
-/// A user as the identity server knows it. What is absent or null stays as it was.
+/// A user as the identity server knows it. What is absent stays as it was, what is null is cleared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// Stable, opaque and never given to somebody else.
@@ -187,14 +190,17 @@ pub struct User {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub username: String,
     /// Mail address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub email: Option<String>,
+    #[serde(default, skip_serializing_if = "Told::is_nothing")]
+    pub email: Told<String>,
     /// Full name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub display_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Told::is_nothing")]
+    pub display_name: Told<String>,
     /// Groups, replaced as a whole.
+    #[serde(default, skip_serializing_if = "Told::is_nothing")]
+    pub groups: Told<Vec<String>>,
+    /// Which of the user's profiles this is: a number that rises, or the time of the last change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub groups: Option<Vec<String>>,
+    pub profile_version: Option<Version>,
 }
 
 /// The key that signed.
@@ -213,12 +219,49 @@ pub struct Key {
 }
 
 /// What the user may do.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
     /// Largest file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_file_bytes: Option<u64>,
+    /// Most bytes of all uploads together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_total_bytes: Option<u64>,
+    /// Bytes that are left at the time of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remaining_bytes: Option<u64>,
+    /// Most uploads that grow at one time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_concurrent_uploads: Option<u64>,
+    /// Most bytes that one request may add.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_chunk_bytes: Option<u64>,
+    /// Most requests a minute that begin, add to or complete an upload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u64>,
+    /// Types of content that may be uploaded: `image/png`, `image/*`, `*/*`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_content_types: Option<Vec<String>>,
+    /// Longest life of an upload that is not complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upload_ttl_seconds: Option<u64>,
+}
+
+impl Limits {
+    /// As the service holds them; `as_of` is when they were told.
+    pub fn told(self, as_of: Timestamp) -> limits::Limits {
+        limits::Limits {
+            max_file_bytes: self.max_file_bytes,
+            max_total_bytes: self.max_total_bytes,
+            remaining: self.remaining_bytes.map(|bytes| limits::Remaining { bytes, as_of }),
+            max_concurrent_uploads: self.max_concurrent_uploads,
+            max_chunk_bytes: self.max_chunk_bytes,
+            requests_per_minute: self.requests_per_minute,
+            allowed_content_types: self.allowed_content_types,
+            upload_ttl: self.upload_ttl_seconds.map(Duration::from_secs),
+        }
+    }
 }
 
 /// How long an answer may be repeated for the same proof.
@@ -299,12 +342,14 @@ impl Answer {
 impl User {
     /// What keeps a service from accepting the user, if anything.
     pub fn flaw(&self) -> Option<&'static str> {
-        let texts = [&self.email, &self.display_name].into_iter().flatten().chain(self.groups.iter().flatten());
+        let groups = self.groups.value();
+        let names = [&self.email, &self.display_name].into_iter().filter_map(Told::value);
+        let texts = names.chain(groups.into_iter().flatten());
         if !is_name(&self.id) {
             Some("user.id must be 1 to 255 bytes of text")
         } else if !is_name(&self.username) {
             Some("user.username must be 1 to 255 bytes of text")
-        } else if self.groups.as_ref().is_some_and(|groups| groups.len() > MAX_GROUPS) {
+        } else if groups.is_some_and(|groups| groups.len() > MAX_GROUPS) {
             Some("user.groups has more than 200 items")
         } else if texts.into_iter().any(|text| text.contains(char::is_control)) {
             // PostgreSQL cannot keep U+0000, and a log line must stay one line.
@@ -352,6 +397,25 @@ mod tests {
             assert_eq!(read(&broken), None, "{broken}");
         }
         assert_eq!(read(&whole.replace("\"u\"", &format!("\"{}\"", "u".repeat(256)))), None);
+    }
+
+    #[test]
+    fn absent_and_null_are_two_things() {
+        let user = |fields: &str| {
+            let json = format!(
+                r#"{{"version":"1","request_id":"q","status":"active","user":{{"id":"u","username":"n"{fields}}}}}"#
+            );
+            read(&json).and_then(|answer| answer.user)
+        };
+        let said = user(r#","email":null,"groups":[],"profile_version":7"#).expect("whole");
+        assert_eq!((&said.email, &said.display_name), (&Told::Cleared, &Told::Nothing));
+        assert_eq!((&said.groups, said.profile_version), (&Told::Is(Vec::new()), Some(Version(7))));
+        assert_eq!(
+            serde_json::to_value(&said).ok().and_then(|json| json.get("email").cloned()),
+            Some(serde_json::Value::Null)
+        );
+        assert!(user(r#","profile_version":"2026-11-22T10:00:00Z""#).is_some());
+        assert!(user(r#","profile_version":"newest""#).is_none());
     }
 
     #[test]

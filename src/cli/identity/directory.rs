@@ -61,6 +61,28 @@ struct WrittenUser {
 #[serde(deny_unknown_fields)]
 struct WrittenLimits {
     max_file_bytes: Option<u64>,
+    max_total_bytes: Option<u64>,
+    remaining_bytes: Option<u64>,
+    max_concurrent_uploads: Option<u64>,
+    max_chunk_bytes: Option<u64>,
+    requests_per_minute: Option<u64>,
+    allowed_content_types: Option<Vec<String>>,
+    upload_ttl_seconds: Option<u64>,
+}
+
+impl From<WrittenLimits> for Limits {
+    fn from(written: WrittenLimits) -> Self {
+        Self {
+            max_file_bytes: written.max_file_bytes,
+            max_total_bytes: written.max_total_bytes,
+            remaining_bytes: written.remaining_bytes,
+            max_concurrent_uploads: written.max_concurrent_uploads,
+            max_chunk_bytes: written.max_chunk_bytes,
+            requests_per_minute: written.requests_per_minute,
+            allowed_content_types: written.allowed_content_types,
+            upload_ttl_seconds: written.upload_ttl_seconds,
+        }
+    }
 }
 
 /// A key of a user.
@@ -140,14 +162,15 @@ impl Users {
         let profile = identity::User {
             id: written.id,
             username: written.username,
-            email: written.email,
-            display_name: written.display_name,
-            groups: written.groups,
+            email: written.email.into(),
+            display_name: written.display_name.into(),
+            groups: written.groups.into(),
+            profile_version: None,
         };
         if let Some(flaw) = profile.flaw() {
             return Err(format!("user {:?}: {flaw}", profile.id));
         }
-        let limits = written.limits.map(|limits| Limits { max_file_bytes: limits.max_file_bytes });
+        let limits = written.limits.map(Limits::from);
         self.users.push(User { profile, disabled: written.disabled, limits, password: written.password });
         Ok(())
     }
@@ -301,7 +324,7 @@ disabled = true
         let users = Users::parse(GOOD).expect("well-formed");
         let (user, key) = users.key("k1").expect("known");
         assert_eq!((user.profile.id.as_str(), key.disabled, key.secret.is_some()), ("u1", false, true));
-        assert_eq!(user.limits.and_then(|limits| limits.max_file_bytes), Some(10));
+        assert_eq!(user.limits.as_ref().and_then(|limits| limits.max_file_bytes), Some(10));
         assert!(users.key("k2").is_none() && users.named("bob").is_some_and(|bob| bob.disabled));
         assert!(users.named("ann").is_some_and(|ann| ann.password.is_some()) && users.named("u1").is_none());
         assert!(Users::parse("").is_ok());

@@ -193,7 +193,14 @@ fn refusal_wire(refusal: &Refusal) -> Answer {
         Refusal::Expired | Refusal::Cancelled => (StatusCode::GONE, None),
         Refusal::Complete => (StatusCode::CONFLICT, None),
         Refusal::Incomplete { offset } | Refusal::WrongOffset { offset } => (StatusCode::CONFLICT, Some(*offset)),
-        Refusal::TooLarge { max_bytes: _ } => (StatusCode::PAYLOAD_TOO_LARGE, None),
+        Refusal::TooLarge { max_bytes: _ }
+        | Refusal::ChunkTooLarge { max_bytes: _ }
+        | Refusal::OverQuota { left_bytes: _ } => (StatusCode::PAYLOAD_TOO_LARGE, None),
+        Refusal::TypeNotAllowed => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
+        Refusal::TooManyUploads { max_uploads: _ } | Refusal::TooManyRequests { wait_seconds: _ } => {
+            (StatusCode::TOO_MANY_REQUESTS, None)
+        }
+        Refusal::SlowDown { wait_seconds: _ } => (StatusCode::SERVICE_UNAVAILABLE, None),
         Refusal::WrongSize { size: _ }
         | Refusal::BeyondSize { size: _ }
         | Refusal::WrongLength

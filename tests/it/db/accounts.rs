@@ -2,7 +2,13 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use chunkgate::{db::Profile, domain::UserId};
+use chunkgate::{
+    db::Profile,
+    domain::{
+        UserId,
+        profile::{Told, Version},
+    },
+};
 
 use super::{Db, at, profile, proof, provisioned, race};
 
@@ -12,6 +18,9 @@ contract!(
     an_unchanged_profile_writes_nothing,
     a_profile_changes_what_it_says,
     names_are_not_taken_over,
+    an_older_profile_overwrites_nothing,
+    what_is_cleared_goes,
+    who_is_known,
     one_user_from_many_first_sights,
     one_name_for_many_users,
     a_user_is_disabled_and_enabled,
@@ -52,10 +61,10 @@ async fn a_user_is_made_once_and_found(db: &Db) {
 }
 
 async fn an_unchanged_profile_writes_nothing(db: &Db) {
-    let groups = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+    let groups = |names: &[&str]| Told::Is(names.iter().map(|name| (*name).to_owned()).collect());
     let full = Profile {
-        email: Some("ada@example.org".to_owned()),
-        display_name: Some("Ada".to_owned()),
+        email: Told::Is("ada@example.org".to_owned()),
+        display_name: Told::Is("Ada".to_owned()),
         groups: groups(&["b", "a"]),
         ..profile("s1", "ada")
     };
@@ -73,7 +82,7 @@ async fn an_unchanged_profile_writes_nothing(db: &Db) {
 
 async fn a_profile_changes_what_it_says(db: &Db) {
     let first = provisioned(db, &profile("s1", "ada")).await;
-    let email = Some("ada@example.org".to_owned());
+    let email = Told::Is("ada@example.org".to_owned());
     let renamed = provisioned(db, &Profile { email, ..profile("s1", "lovelace") }).await;
     assert_eq!((renamed.user.id, &*renamed.user.username), (first.user.id, "lovelace"));
     assert_eq!(db.stores.accounts.find(first.user.id).await.expect("answers"), Some(renamed));
@@ -86,7 +95,7 @@ async fn names_are_not_taken_over(db: &Db) {
     let second = provisioned(db, &profile("s2", "ada")).await;
     assert_eq!(second.user.username, format!("ada~{}", &second.user.id.simple()[..8]));
     let bob = provisioned(db, &profile("s3", "bob")).await;
-    let email = Some("bob@example.org".to_owned());
+    let email = Told::Is("bob@example.org".to_owned());
     assert_eq!(provisioned(db, &Profile { email, ..profile("s3", "ada") }).await, bob, "a known user keeps its name");
     assert_eq!(db.stores.accounts.find(ada.user.id).await.expect("answers"), Some(ada));
 }
@@ -140,4 +149,47 @@ async fn an_epoch_is_raised_and_never_lowered(db: &Db) {
         assert_eq!(provisioned(db, &profile("s1", known)).await.user.epoch, ada.user.epoch + 10, "{known}");
     }
     assert_eq!(accounts.find(bob.user.id).await.expect("answers"), Some(bob));
+}
+
+async fn an_older_profile_overwrites_nothing(db: &Db) {
+    let told = |version, name: &str| Profile { version: Some(Version(version)), ..profile("s1", name) };
+    let seen = race(10, |number| {
+        let (accounts, told) = (db.stores.accounts.clone(), told(number as i64, &format!("ada {number}")));
+        async move { accounts.provision(&told, at(0)).await.expect("never an error") }
+    })
+    .await;
+    let ada = seen[0].0.user.id;
+    let name = async || db.stores.accounts.find(ada).await.expect("answers").expect("there").user.username;
+    assert_eq!(name().await, "ada 9", "whoever came last");
+    for (version, said, holds) in [
+        (9, "again", "ada 9"),
+        (-1, "older", "ada 9"),
+        (10, "newer", "newer"),
+        (i64::MAX, "newest", "newest"),
+        (11, "late", "newest"),
+    ] {
+        assert_eq!(provisioned(db, &told(version, said)).await.user.username, holds, "{version}");
+    }
+    assert_eq!(provisioned(db, &profile("s1", "uncounted")).await.user.username, "uncounted");
+    assert_eq!(provisioned(db, &told(12, "old")).await.user.username, "uncounted", "the count goes on");
+}
+
+async fn what_is_cleared_goes(db: &Db) {
+    let full = Profile {
+        email: Told::Is("ada@example.org".to_owned()),
+        groups: Told::Is(vec!["staff".to_owned()]),
+        ..profile("s1", "ada")
+    };
+    let ada = provisioned(db, &full).await;
+    provisioned(db, &Profile { email: Told::Cleared, groups: Told::Is(Vec::new()), ..profile("s1", "ada") }).await;
+    db.sql("UPDATE users SET username = 'cleared' WHERE email IS NULL AND groups_json = '[]'").await;
+    let found = db.stores.accounts.find(ada.user.id).await.expect("answers").expect("there");
+    assert_eq!(found.user.username, "cleared");
+}
+
+async fn who_is_known(db: &Db) {
+    provisioned(db, &profile("s1", "ada")).await;
+    for (realm, subject, known) in [("idp", "s1", true), ("idp", "s2", false), ("other", "s1", false)] {
+        assert_eq!(db.stores.accounts.knows(realm, subject).await.expect("answers"), known, "{realm} {subject}");
+    }
 }

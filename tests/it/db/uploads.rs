@@ -7,8 +7,9 @@ use chunkgate::{
     domain::{
         UploadId, UserId,
         digest::Algorithm,
+        limits::{Allowance, Kept, Remaining, Usage},
         principal::{Binding, Owner, Spend},
-        upload::{KeptDigest, State, Upload},
+        upload::{KeptDigest, Refusal, State, Upload},
     },
 };
 
@@ -33,6 +34,11 @@ contract!(
     exclusive_and_shared_do_not_mix,
     a_deed_and_what_it_spends_are_one,
     one_of_many_deeds_spends,
+    what_counts_is_what_grows_and_what_is_complete,
+    one_of_many_beginnings_finds_the_only_place,
+    many_beginnings_share_what_is_left,
+    only_what_began_since_uses_up_what_was_left,
+    growth_shares_what_is_left_too,
 );
 
 fn is_conflict<T>(answer: &Result<T, StoreError>) -> bool {
@@ -53,6 +59,12 @@ async fn an_upload_comes_back_as_it_was(db: &Db) {
         sum: Some(md5(b"abc").finish()),
         ended: Some(at(5)),
         max_bytes: Some(i64::MAX as u64),
+        kept: Kept {
+            max_total_bytes: Some(i64::MAX as u64),
+            max_chunk_bytes: Some(1),
+            requests_per_minute: Some(2),
+            ttl_seconds: Some(3),
+        },
         ..upload(0)
     };
     let full = inserted(db, full).await;
@@ -64,7 +76,7 @@ async fn an_id_is_taken_once(db: &Db) {
     assert!(db.stores.uploads.exists(first.id).await.expect("answers"));
     assert!(!db.stores.uploads.exists(UploadId::new()).await.expect("answers"));
     let again = Upload { owner: Some(UserId::new()), ..first.clone() };
-    assert!(is_conflict(&db.stores.uploads.insert(&again, None, None).await));
+    assert!(is_conflict(&db.stores.uploads.insert(&again, None, None, &Allowance::default()).await));
     assert_eq!(found(db, first.id).await, first);
 }
 
@@ -261,7 +273,7 @@ async fn the_reaper_finds_collects_and_forgets(db: &Db) {
     let ids = |found: Vec<Upload>| found.into_iter().map(|upload| upload.id).collect::<HashSet<_>>();
     let binding = proof(false);
     let overdue = Upload { expires: at(10), digest: kept(b""), owner: Some(UserId::new()), ..upload(0) };
-    uploads.insert(&overdue, Some(binding), None).await.expect("inserted");
+    uploads.insert(&overdue, Some(binding), None, &Allowance::default()).await.expect("inserted");
     inserted(db, upload(0)).await;
     let old = inserted(db, Upload { state: State::Complete, ended: Some(at(5)), ..upload(0) }).await;
     inserted(db, Upload { state: State::Complete, ended: Some(at(6)), ..upload(0) }).await;
@@ -300,10 +312,14 @@ async fn a_shared_proof_binds_many(db: &Db) {
     let mut made = HashSet::new();
     for _ in 0..3 {
         let mine = Upload { owner: Some(user), ..upload(0) };
-        db.stores.uploads.insert(&mine, Some(binding), None).await.expect("inserted");
+        db.stores.uploads.insert(&mine, Some(binding), None, &Allowance::default()).await.expect("inserted");
         made.insert((mine.id, user));
     }
-    db.stores.uploads.insert(&upload(0), Some(binding), None).await.expect("inserted, of nobody");
+    db.stores
+        .uploads
+        .insert(&upload(0), Some(binding), None, &Allowance::default())
+        .await
+        .expect("inserted, of nobody");
     let bound = db.stores.accounts.bound(binding.proof).await.expect("answers");
     assert_eq!(bound.into_iter().collect::<HashSet<_>>(), made);
     assert_eq!(db.stores.accounts.bound(proof(false).proof).await.expect("answers"), []);
@@ -313,8 +329,8 @@ async fn an_exclusive_proof_binds_one(db: &Db) {
     let (user, binding) = (UserId::new(), proof(true));
     let first = Upload { owner: Some(user), ..upload(0) };
     let second = Upload { owner: Some(user), ..upload(0) };
-    db.stores.uploads.insert(&first, Some(binding), None).await.expect("inserted");
-    assert!(is_conflict(&db.stores.uploads.insert(&second, Some(binding), None).await));
+    db.stores.uploads.insert(&first, Some(binding), None, &Allowance::default()).await.expect("inserted");
+    assert!(is_conflict(&db.stores.uploads.insert(&second, Some(binding), None, &Allowance::default()).await));
     assert!(!db.stores.uploads.exists(second.id).await.expect("answers"), "nothing of the second is kept");
     assert_eq!(db.stores.accounts.bound(binding.proof).await.expect("answers"), [(first.id, user)]);
 }
@@ -323,7 +339,7 @@ async fn one_of_many_exclusive_bindings_wins(db: &Db) {
     let binding = proof(true);
     let answers = race(10, |_| {
         let uploads = db.stores.uploads.clone();
-        async move { uploads.insert(&upload(0), Some(binding), None).await }
+        async move { uploads.insert(&upload(0), Some(binding), None, &Allowance::default()).await }
     })
     .await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
@@ -335,14 +351,19 @@ async fn exclusive_and_shared_do_not_mix(db: &Db) {
     for first_exclusive in [true, false] {
         let first = proof(first_exclusive);
         let second = Binding { exclusive: !first_exclusive, ..first };
-        db.stores.uploads.insert(&upload(0), Some(first), None).await.expect("inserted");
-        assert!(is_conflict(&db.stores.uploads.insert(&upload(0), Some(second), None).await));
+        db.stores.uploads.insert(&upload(0), Some(first), None, &Allowance::default()).await.expect("inserted");
+        assert!(is_conflict(&db.stores.uploads.insert(&upload(0), Some(second), None, &Allowance::default()).await));
     }
     let one = proof(false).proof;
     let answers = race(10, |number| {
         let uploads = db.stores.uploads.clone();
         let exclusive = number % 2 == 0;
-        async move { (exclusive, uploads.insert(&upload(0), Some(Binding { proof: one, exclusive }), None).await) }
+        async move {
+            (
+                exclusive,
+                uploads.insert(&upload(0), Some(Binding { proof: one, exclusive }), None, &Allowance::default()).await,
+            )
+        }
     })
     .await;
     assert!(answers.iter().all(|(_, answer)| answer.is_ok() || is_conflict(answer)));
@@ -357,9 +378,9 @@ fn to_spend() -> Spend {
 async fn a_deed_and_what_it_spends_are_one(db: &Db) {
     let uploads = &db.stores.uploads;
     let (begun, once) = (upload(0), to_spend());
-    uploads.insert(&begun, None, Some(once)).await.expect("inserted");
+    uploads.insert(&begun, None, Some(once), &Allowance::default()).await.expect("inserted");
     let second = upload(0);
-    assert!(is_conflict(&uploads.insert(&second, Some(proof(false)), Some(once)).await));
+    assert!(is_conflict(&uploads.insert(&second, Some(proof(false)), Some(once), &Allowance::default()).await));
     assert!(!uploads.exists(second.id).await.expect("answers"), "nothing of the second is kept");
     assert!(is_conflict(&uploads.complete(begun.id, 0, None, at(9), Some(once)).await));
     assert!(is_conflict(&uploads.end(begun.id, &[State::Receiving], State::Cancelled, at(9), Some(once)).await));
@@ -382,10 +403,109 @@ async fn one_of_many_deeds_spends(db: &Db) {
     let once = to_spend();
     let answers = race(10, |_| {
         let uploads = db.stores.uploads.clone();
-        async move { uploads.insert(&upload(0), None, Some(once)).await }
+        async move { uploads.insert(&upload(0), None, Some(once), &Allowance::default()).await }
     })
     .await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
     assert_eq!(answers.iter().filter(|answer| is_conflict(answer)).count(), 9);
     assert_eq!(db.stores.uploads.list(Owner::Nobody, &page(None, 99)).await.expect("answers").len(), 1);
+}
+
+const NONE: Allowance = Allowance { max_total_bytes: None, remaining: None, max_concurrent_uploads: None };
+
+fn of(owner: UserId, seconds: i64, size: Option<u64>) -> Upload {
+    Upload { owner: Some(owner), size, ..upload(seconds) }
+}
+
+async fn what_counts_is_what_grows_and_what_is_complete(db: &Db) {
+    let (mine, other) = (UserId::new(), UserId::new());
+    let ended = |state| Upload { state, ended: Some(at(0)), ..of(mine, 0, Some(1000)) };
+    let asked = inserted(db, of(mine, 0, Some(5000))).await;
+    for counted in [
+        Upload { offset: 3, ..of(mine, 0, Some(10)) },
+        Upload { offset: 20, ..of(mine, 5, None) },
+        Upload { offset: 100, state: State::Complete, ended: Some(at(0)), expires: at(0), ..of(mine, 9, Some(100)) },
+    ] {
+        inserted(db, counted).await;
+    }
+    for passed_over in [
+        ended(State::Cancelled),
+        ended(State::Expired),
+        Upload { expires: at(0), ..of(mine, -10, Some(1000)) },
+        of(other, 0, Some(1000)),
+        Upload { offset: 1000, ..upload(0) },
+    ] {
+        inserted(db, passed_over).await;
+    }
+    let usage = async |since| db.stores.uploads.usage(mine, asked.id, since, at(0)).await.expect("answers");
+    assert_eq!(usage(at(100)).await, Usage { bytes: 130, bytes_since: 0, receiving: 2 });
+    assert_eq!(usage(at(5)).await.bytes_since, 120);
+    for _ in 0..3 {
+        inserted(db, of(mine, 0, Some(i64::MAX as u64))).await;
+    }
+    assert!(usage(at(0)).await.bytes > 1 << 62, "claims that no number holds are no failure");
+    let nobody = db.stores.uploads.usage(UserId::new(), asked.id, at(0), at(0)).await.expect("answers");
+    assert_eq!(nobody, Usage::default());
+}
+
+async fn one_of_many_beginnings_finds_the_only_place(db: &Db) {
+    let user = UserId::new();
+    let one = Allowance { max_concurrent_uploads: Some(1), ..NONE };
+    let answers = race(10, |_| {
+        let (uploads, new) = (db.stores.uploads.clone(), of(user, 0, None));
+        async move { uploads.insert(&new, Some(proof(false)), None, &one).await.expect("answers") }
+    })
+    .await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_none()).count(), 1);
+    assert!(answers.into_iter().flatten().all(|refusal| refusal == Refusal::TooManyUploads { max_uploads: 1 }));
+    let others = db.stores.uploads.insert(&of(UserId::new(), 0, None), None, None, &one).await;
+    assert_eq!(others.expect("answers"), None, "another user has a place of its own");
+    let mine = db.stores.uploads.list(Owner::User(user), &page(None, 9)).await.expect("answers");
+    assert_eq!(mine.len(), 1);
+    assert!(
+        db.stores.uploads.end(mine[0].id, &[State::Receiving], State::Cancelled, at(1), None).await.expect("answers")
+    );
+    let next = db.stores.uploads.insert(&of(user, 0, None), None, None, &one).await;
+    assert_eq!(next.expect("answers"), None, "the place is free again");
+}
+
+async fn many_beginnings_share_what_is_left(db: &Db) {
+    let user = UserId::new();
+    let hundred = Allowance { max_total_bytes: Some(100), ..NONE };
+    let answers = race(10, |_| {
+        let (uploads, new) = (db.stores.uploads.clone(), of(user, 0, Some(30)));
+        async move { uploads.insert(&new, None, None, &hundred).await.expect("answers") }
+    })
+    .await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_none()).count(), 3);
+    assert!(answers.into_iter().flatten().all(|refusal| refusal == Refusal::OverQuota { left_bytes: 10 }));
+}
+
+async fn only_what_began_since_uses_up_what_was_left(db: &Db) {
+    let user = UserId::new();
+    inserted(db, of(user, 0, Some(1000))).await;
+    let rest = Allowance { remaining: Some(Remaining { bytes: 50, as_of: at(10) }), ..NONE };
+    let begin = async |size| {
+        let new = of(user, 11, Some(size));
+        db.stores.uploads.insert(&new, None, None, &rest).await.expect("answers")
+    };
+    assert_eq!(begin(51).await, Some(Refusal::OverQuota { left_bytes: 50 }));
+    assert_eq!(begin(40).await, None);
+    assert_eq!(begin(11).await, Some(Refusal::OverQuota { left_bytes: 10 }));
+    assert_eq!(begin(10).await, None);
+}
+
+async fn growth_shares_what_is_left_too(db: &Db) {
+    let user = UserId::new();
+    let mut growing = Vec::new();
+    for _ in 0..10 {
+        growing.push(inserted(db, of(user, 0, None)).await.id);
+    }
+    let moved = race(10, |number| {
+        let (uploads, id) = (db.stores.uploads.clone(), growing[number]);
+        let advance = Advance { within: Some((user, 100)), ..advance(0, 30) };
+        async move { uploads.advance(id, &advance).await.expect("answers") }
+    })
+    .await;
+    assert_eq!(moved.into_iter().filter(|moved| *moved).count(), 3);
 }

@@ -303,6 +303,10 @@ impl Accounts for MemoryAccounts {
         Ok(memory.accounts.iter().find(|account| account.user.id == id).map(|account| memory.account(account)))
     }
 
+    async fn knows(&self, realm: &str, subject: &str) -> Result<bool, StoreError> {
+        Ok(self.open()?.accounts.iter().any(|a| a.user.realm == realm && a.subject == subject))
+    }
+
     async fn set_disabled(&self, realm: &str, subject: &str, disabled: bool, _: Timestamp) -> Result<(), StoreError> {
         let mut memory = self.open()?;
         let known = memory.accounts.iter().find(|a| a.user.realm == realm && a.subject == subject);

@@ -209,6 +209,7 @@ impl TestApp {
             size: known.size,
             digest: Some(KeptDigest { algorithm: Algorithm::Md5, state: b"of another version".to_vec() }),
             expires: known.expires,
+            within: None,
             now: known.updated,
         };
         assert!(stores.uploads.advance(id, &spoilt).await.expect("answers"));
@@ -216,13 +217,15 @@ impl TestApp {
     }
 
     pub(crate) async fn owner_of(&self, stores: &chunkgate::db::Stores, name: &str) -> Owner {
+        use chunkgate::domain::profile::Told;
         let profile = chunkgate::db::Profile {
             realm: "default".into(),
             subject: format!("subject-{name}"),
             username: name.into(),
-            email: None,
-            display_name: None,
-            groups: None,
+            email: Told::Nothing,
+            display_name: Told::Nothing,
+            groups: Told::Nothing,
+            version: None,
         };
         let (account, _) = stores.accounts.provision(&profile, self.clock.now()).await.expect("known");
         Owner::User(account.user.id)
