@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use crate::{
     auth::{
         self, Gate, Throttle,
+        events::Events,
         keyring::{Keeper, Keyring},
         operators::Operators,
         sweeper::Sweeper,
@@ -82,11 +83,18 @@ pub async fn start(
         }
         false => pages,
     };
+    let events = Events::open(&config.identity, stores.identity_events.clone(), clock.clone());
+    let pages = events.into_iter().fold(pages, |pages, events| pages.merge(http::events::routes(events)));
     let router = http::router(state, readiness, pages, &config.server, &tasks);
 
     let workers = Arc::new(Workers::default());
     spawn_worker(&workers, Reaper::new(uploads.clone()), &clock, &tasks);
-    spawn_worker(&workers, Sweeper::new(stores.accounts.clone(), clock.clone()), &clock, &tasks);
+    spawn_worker(
+        &workers,
+        Sweeper::new(stores.accounts.clone(), stores.identity_events.clone(), clock.clone()),
+        &clock,
+        &tasks,
+    );
     spawn_worker(&workers, Keeper::new(ring), &clock, &tasks);
     let grace = config.server.shutdown_grace;
     tasks.spawn({

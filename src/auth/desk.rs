@@ -77,24 +77,39 @@ impl Desk {
         self.verdicts.remembered(case.key).await
     }
 
-    /// The verdict on a case: remembered, or what `judge` makes of it, once however many wait.
-    pub(super) async fn verdict<F>(self: &Arc<Self>, case: Case, judge: impl FnOnce(Arc<Self>, Case) -> F) -> Verdict
+    /// The verdict on a case as of now: remembered, if nothing was heard of the user since, or what `judge` makes of it,
+    /// once however many wait.
+    pub(super) async fn verdict<F>(
+        self: &Arc<Self>,
+        case: Case,
+        judge: impl FnOnce(Arc<Self>, Case) -> F,
+    ) -> Result<Verdict, StoreError>
     where
         F: Future<Output = Settled> + Send + 'static,
     {
         let (key, flight) = (case.key, case.flight);
-        self.verdicts.settle(key, flight, judge(self.clone(), case)).await
+        if let Some(verdict) = self.remembered(&case).await {
+            match self.as_of_now(verdict).await? {
+                Some(verdict) => return Ok(verdict),
+                None => self.verdicts.forget(key).await,
+            }
+        }
+        let verdict = self.verdicts.settle(key, flight, judge(self.clone(), case)).await;
+        Ok(self.as_of_now(verdict).await?.unwrap_or(Verdict::CannotCheck))
     }
 
-    /// The verdict as of now: it may be a minute old, the account's state and epoch may not.
-    pub(super) async fn as_of_now(&self, verdict: Verdict) -> Result<Verdict, StoreError> {
-        let Verdict::Proven(proven) = verdict else { return Ok(verdict) };
+    /// The verdict as of now: it may be a minute old, the account's state and epoch may not. `None`: an event concerned
+    /// the user, here or at another node, after the identity server was asked.
+    async fn as_of_now(&self, verdict: Verdict) -> Result<Option<Verdict>, StoreError> {
+        let Verdict::Proven(proven) = verdict else { return Ok(Some(verdict)) };
         Ok(match self.accounts.find(proven.user.id).await? {
-            Some(account) if !account.disabled => {
-                Verdict::Proven(Arc::new(Proven { user: account.user, limits: proven.limits }))
+            Some(account) if account.disabled => Some(Verdict::Refused(Refusal::Disabled)),
+            Some(account) if account.standing.last_event > proven.as_of => None,
+            Some(account) => {
+                let (limits, as_of) = (proven.limits, proven.as_of);
+                Some(Verdict::Proven(Arc::new(Proven { user: account.user, limits, as_of })))
             }
-            Some(_) => Verdict::Refused(Refusal::Disabled),
-            None => Verdict::CannotCheck,
+            None => Some(Verdict::CannotCheck),
         })
     }
 
@@ -106,31 +121,42 @@ impl Desk {
             host: case.request.host,
             client_ip: case.request.client_ip.map(|ip| ip.to_string()),
         };
-        let Ok(answer) = self.client.ask(case.proof, request).await else { return Settled::cannot_check() };
-        let settled = match answer.status {
-            Status::Active => self.active(&answer, case.good_until).await,
-            Status::Denied => self.denied(&answer).await,
-            Status::Unsupported => {
-                tracing::warn!("the identity server does not judge proofs of this kind: check auth.methods");
-                Ok(refused(Refusal::Invalid, &answer))
-            }
-        };
+        let settled = self.ask_about(case.proof, request, case.good_until).await;
         settled.unwrap_or_else(|error| {
             tracing::error!(%error, "an answer of the identity server could not be recorded");
             Settled::cannot_check()
         })
     }
 
-    async fn active(&self, answer: &Answer, good_until: Timestamp) -> Result<Settled, StoreError> {
+    async fn ask_about(
+        &self,
+        proof: Proof,
+        request: identity::Request,
+        good_until: Timestamp,
+    ) -> Result<Settled, StoreError> {
+        // Before the question: whatever is told while it is under way may not be in its answer.
+        let as_of = self.accounts.last_event(self.realm()).await?;
+        let Ok(answer) = self.client.ask(proof, request).await else { return Ok(Settled::cannot_check()) };
+        match answer.status {
+            Status::Active => self.active(&answer, good_until, as_of).await,
+            Status::Denied => self.denied(&answer).await,
+            Status::Unsupported => {
+                tracing::warn!("the identity server does not judge proofs of this kind: check auth.methods");
+                Ok(refused(Refusal::Invalid, &answer))
+            }
+        }
+    }
+
+    async fn active(&self, answer: &Answer, good_until: Timestamp, as_of: u64) -> Result<Settled, StoreError> {
         let Some(user) = answer.user.clone() else { return Ok(Settled::cannot_check()) };
-        let account = self.provisioning.active(user).await?;
+        let Some(account) = self.provisioning.active(user, as_of).await? else { return Ok(Settled::cannot_check()) };
         if account.disabled {
             return Ok(refused(Refusal::Disabled, answer));
         }
         let now = self.clock.now();
         let left = Duration::try_from(good_until.duration_since(now)).unwrap_or_default();
         let limits = Limits { max_file_bytes: answer.limits.and_then(|limits| limits.max_file_bytes) };
-        let verdict = Verdict::Proven(Arc::new(Proven { user: account.user, limits }));
+        let verdict = Verdict::Proven(Arc::new(Proven { user: account.user, limits, as_of }));
         Ok(Settled { verdict, life: verdicts::positive_life(answer, left, now, rand::random()) })
     }
 

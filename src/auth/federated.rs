@@ -82,8 +82,7 @@ impl Federated {
     /// A proof inside its window: judged, then held against the rule of reuse.
     async fn inside(&self, proof: &SignatureV1, facts: &Facts) -> Result<Outcome, StoreError> {
         let case = self.desk.case(asked(proof), after(proof.signed_at, self.window), facts);
-        let verdict = self.desk.verdict(case, Desk::ask).await;
-        match self.desk.as_of_now(verdict).await? {
+        match self.desk.verdict(case, Desk::ask).await? {
             Verdict::Proven(proven) => self.reused(proof, &proven).await,
             Verdict::Refused(refusal) => Ok(Outcome::Refused(self.refused(refusal))),
             Verdict::CannotCheck => Ok(Outcome::Unavailable),

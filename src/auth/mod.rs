@@ -10,6 +10,7 @@ pub mod breaker;
 pub mod credentials;
 mod delegated;
 mod desk;
+pub mod events;
 pub mod federated;
 mod gate;
 pub mod identity;

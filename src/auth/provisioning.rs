@@ -23,18 +23,22 @@ impl Provisioning {
         Self { realm: realm.to_owned(), accounts, clock }
     }
 
-    /// The local account of a user whom the identity server just called active.
-    pub(super) async fn active(&self, user: identity::User) -> Result<Account, StoreError> {
+    /// The local account of a user whom the identity server just called active. `None`: an event that came after the
+    /// `as_of`th concerns the user, and the answer may be older than that.
+    pub(super) async fn active(&self, user: identity::User, as_of: u64) -> Result<Option<Account>, StoreError> {
         let now = self.clock.now();
         let subject = user.id.clone();
         let account = self.accounts.provision(&self.profile(user), now).await?;
+        if account.standing.last_event > as_of {
+            return Ok(None);
+        }
         if !account.disabled {
-            return Ok(account);
+            return Ok(Some(account));
         }
         // It may have been the identity server that disabled the user, which it has now taken back. What an operator
         // disabled stays so.
         self.accounts.set_disabled(&self.realm, &subject, false, now).await?;
-        Ok(self.accounts.find(account.user.id).await?.unwrap_or(account))
+        Ok(Some(self.accounts.find(account.user.id).await?.unwrap_or(account)))
     }
 
     /// Records that the identity server disabled a user, for the proofs that are good without asking again.

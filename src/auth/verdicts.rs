@@ -67,6 +67,8 @@ pub struct Proven {
     pub user: User,
     /// What the identity server allows.
     pub limits: Limits,
+    /// How many events the identity server had told when it was asked.
+    pub as_of: u64,
 }
 
 /// Why a proof does not admit.
@@ -160,6 +162,11 @@ impl Verdicts {
     /// The verdict under `key`, if there is one that is still good.
     pub async fn remembered(&self, key: Key) -> Option<Verdict> {
         self.board.look(&key).await
+    }
+
+    /// Forgets the verdict under `key`.
+    pub(super) async fn forget(&self, key: Key) {
+        self.board.positive.invalidate(&key).await;
     }
 
     fn join<F>(&self, key: Key, flight: Key, ask: F) -> Flight

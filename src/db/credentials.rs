@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::Transaction;
 
 use super::{
-    Account, Credentials, KeptKey, LOCAL_REALM, LocalUser, NewUser, StoreError,
+    Account, Credentials, KeptKey, LOCAL_REALM, LocalUser, NewUser, Standing, StoreError,
     dialect::Dialect,
     store::{Fields, Statement, Store},
 };
@@ -88,7 +88,7 @@ impl<DB: Dialect> Credentials for Store<DB> {
         self.change(add_user(id, new, false, now)).await?;
         let user = User { id, realm: LOCAL_REALM.to_owned(), username: new.username.clone(), epoch: 0 };
         Ok(LocalUser {
-            account: Account { user, subject: id.to_string(), disabled: false },
+            account: Account { user, subject: id.to_string(), disabled: false, standing: Standing::default() },
             email: new.email.clone(),
             display_name: new.display_name.clone(),
             created: now,
@@ -219,7 +219,7 @@ fn account<DB: Dialect>(row: &DB::Row) -> Result<Account, StoreError> {
     let (realm, username, epoch) = (row.get("realm")?, row.get("username")?, row.count("token_epoch")?);
     let user = User { id: row.parsed("id")?, realm, username, epoch };
     let disabled = row.get::<bool>("disabled_by_idp")? || row.get::<bool>("disabled_by_admin")?;
-    Ok(Account { user, subject: row.get("subject")?, disabled })
+    Ok(Account { user, subject: row.get("subject")?, disabled, standing: Standing::default() })
 }
 
 fn user<DB: Dialect>(row: &DB::Row) -> Result<LocalUser, StoreError> {

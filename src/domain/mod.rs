@@ -4,6 +4,7 @@
 //! rule can be tested with a table of values.
 
 pub mod digest;
+pub mod events;
 pub mod keys;
 pub mod names;
 pub mod operators;

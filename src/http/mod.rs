@@ -11,6 +11,7 @@ mod catalogue;
 pub mod console;
 pub mod cors;
 mod cross_site;
+pub mod events;
 pub mod extract;
 pub mod form;
 pub mod headers;

@@ -12,6 +12,7 @@ mod cors;
 mod cross_site;
 mod db;
 mod delegated;
+mod events;
 mod floors;
 mod gate;
 mod gatekeeping;

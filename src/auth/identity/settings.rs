@@ -18,6 +18,9 @@ pub struct Settings {
     /// A file that holds the token instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// With what the identity server proves itself when it tells events; empty: it is not listened to. Never printed.
+    #[serde(serialize_with = "hidden")]
+    pub events_token: SecretString,
     /// The name under which the identity server knows this service.
     pub audience: String,
     /// The name under which this service files the identity server's users. Changing it makes them all strangers.
@@ -39,6 +42,7 @@ impl Default for Settings {
             url: "http://127.0.0.1:8081".into(),
             token: SecretString::default(),
             token_file: None,
+            events_token: SecretString::default(),
             audience: "chunkgate".into(),
             realm: "default".into(),
             connect_timeout: Duration::from_millis(500),
