@@ -16,14 +16,15 @@ use super::{
     verdicts::{self, Key, Proven, Refusal, Settled, Verdict, Verdicts},
 };
 use crate::{
-    db::{Accounts, StoreError},
-    domain::{Clock, Timestamp, principal::Limits},
+    db::{Account, Accounts, StoreError},
+    domain::{Clock, Timestamp, before, principal::Limits, revalidation::Rule},
     worker::Tasks,
 };
 
 /// Asks one identity server, for all authenticators that rely on it.
 pub(super) struct Desk {
-    client: identity::Client,
+    client: Arc<identity::Client>,
+    rule: Rule,
     provisioning: Provisioning,
     accounts: Arc<dyn Accounts>,
     verdicts: Verdicts,
@@ -49,13 +50,14 @@ impl Case {
 
 impl Desk {
     pub(super) fn new(
-        client: identity::Client,
+        client: Arc<identity::Client>,
+        rule: Rule,
         accounts: Arc<dyn Accounts>,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
     ) -> Self {
         let provisioning = Provisioning::new(client.realm(), accounts.clone(), clock.clone());
-        Self { client, provisioning, accounts, verdicts: Verdicts::new(clock.clone(), tasks), clock }
+        Self { client, rule, provisioning, accounts, verdicts: Verdicts::new(clock.clone(), tasks), clock }
     }
 
     /// Under which name the users are filed.
@@ -154,10 +156,20 @@ impl Desk {
             return Ok(refused(Refusal::Disabled, answer));
         }
         let now = self.clock.now();
+        self.note_active(&account, now).await?;
         let left = Duration::try_from(good_until.duration_since(now)).unwrap_or_default();
         let limits = Limits { max_file_bytes: answer.limits.and_then(|limits| limits.max_file_bytes) };
         let verdict = Verdict::Proven(Arc::new(Proven { user: account.user, limits, as_of }));
         Ok(Settled { verdict, life: verdicts::positive_life(answer, left, now, rand::random()) })
+    }
+
+    /// A right proof is as good as a re-validation. Most are not worth a write.
+    async fn note_active(&self, account: &Account, now: Timestamp) -> Result<(), StoreError> {
+        let worth = before(now, self.rule.every);
+        match account.standing.revalidated {
+            Some(last) if last > worth => Ok(()),
+            _ => self.accounts.revalidated(account.user.id, now, worth).await,
+        }
     }
 
     async fn denied(&self, answer: &Answer) -> Result<Settled, StoreError> {

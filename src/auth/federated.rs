@@ -17,8 +17,9 @@ use super::{
     credentials::{Credential, SignatureV1},
     delegated::Delegated,
     desk::Desk,
-    gate::{Authenticator, Outcome, unavailable},
+    gate::{Authenticator, Chain, Outcome, unavailable},
     identity::{self, Proof},
+    revalidation::Revalidation,
     throttle::Throttle,
     verdicts::{Proven, Refusal, Verdict, length_prefixed},
 };
@@ -27,6 +28,7 @@ use crate::{
     domain::{
         Clock, UploadId, UserId, after,
         principal::{Binding, Limits, Principal, ProofHash, Reach, Scopes, User},
+        revalidation::Rule,
         signing,
     },
     worker::Tasks,
@@ -36,7 +38,8 @@ use crate::{
 const SPENT_SLACK: Duration = Duration::from_secs(60);
 const SCHEME: &str = "v1";
 
-/// The authenticators that `settings` ask for and that rely on the identity server; all of them share one desk.
+/// The authenticators that `settings` ask for and that rely on the identity server, and who asks it again about the users
+/// they admitted; all of them share one client.
 ///
 /// # Errors
 /// One sentence about the setting that cannot be used.
@@ -47,13 +50,15 @@ pub(super) fn authenticators(
     accounts: Arc<dyn Accounts>,
     clock: Arc<dyn Clock>,
     tasks: Tasks,
-) -> Result<Vec<Box<dyn Authenticator>>, String> {
+) -> Result<(Chain, Option<Revalidation>), String> {
     let delegated: Vec<Method> = settings.judged_by(Judge::Identity).collect();
     if delegated.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
-    let client = identity::Client::new(identity, clock.clone())?;
-    let desk = Arc::new(Desk::new(client, accounts.clone(), clock.clone(), tasks));
+    let client = Arc::new(identity::Client::new(identity, clock.clone())?);
+    let rule = Rule { every: identity.revalidate_every, stale: identity.stale_if_error };
+    let again = Revalidation::new(rule, client.clone(), accounts.clone(), clock.clone(), tasks.clone());
+    let desk = Arc::new(Desk::new(client, rule, accounts.clone(), clock.clone(), tasks));
     let authenticator = |method| -> Box<dyn Authenticator> {
         match method {
             Method::Signature => {
@@ -62,7 +67,7 @@ pub(super) fn authenticators(
             Method::ApiKey | Method::Basic => Box::new(Delegated::new(method, desk.clone(), guesses.clone())),
         }
     };
-    Ok(delegated.into_iter().map(authenticator).collect())
+    Ok((delegated.into_iter().map(authenticator).collect(), Some(again)))
 }
 
 /// Judges v1 signatures by asking the identity server.
@@ -112,7 +117,8 @@ impl Federated {
     }
 
     /// A proof outside its window reaches the uploads that it created while it was open, and nothing else: long uploads
-    /// outlive their signature. Nobody is asked: the binding is the earlier verdict's own record.
+    /// outlive their signature. The proof is not asked about: the binding is
+    /// the earlier verdict's own record.
     async fn outside(&self, proof: &SignatureV1) -> Result<Outcome, StoreError> {
         let stale = || Ok(Outcome::Refused(self.refused(Refusal::Stale)));
         if self.reuse == Reuse::Once {
@@ -124,15 +130,16 @@ impl Federated {
         if account.disabled {
             return Ok(Outcome::Refused(AuthError::Disabled));
         }
-        Ok(Outcome::Granted(Principal {
+        let principal = Principal {
             reach: Reach::Only(of(&bound, &account.user)),
-            user: Some(account.user),
+            user: Some(account.user.clone()),
             may_create: false,
             scopes: Scopes::ALL,
             limits: Limits::default(),
             binding: None,
             token: None,
-        }))
+        };
+        Ok(Outcome::Recalled(principal, Box::new(account)))
     }
 
     fn refused(&self, refusal: Refusal) -> AuthError {

@@ -20,8 +20,8 @@ use self::line::{Line, Turn};
 use crate::domain::Clock;
 pub use settings::Settings;
 pub use wire::{
-    Answer, Cache, Key, Limits, MAX_GROUPS, MAX_NAME_BYTES, Proof, Question, Request, Service, Status, User, VERSION,
-    code,
+    Answer, Cache, Introspection, Key, Limits, MAX_GROUPS, MAX_NAME_BYTES, Proof, Question, Request, Service, Status,
+    User, VERSION, code,
 };
 
 /// Largest answer that is read, and largest question that the reference server reads.
@@ -29,13 +29,20 @@ pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
 /// Why there is no answer. For the log; clients learn only that there is none.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct CannotCheck(String);
+pub enum CannotCheck {
+    /// There is no such route.
+    #[error("status {0}")]
+    NoRoute(u16),
+    /// Anything else.
+    #[error("{0}")]
+    Because(String),
+}
 
 /// Asks one identity server.
 pub struct Client {
     http: reqwest::Client,
-    endpoint: Url,
+    verify: Url,
+    introspect: Url,
     authorization: header::HeaderValue,
     realm: String,
     audience: String,
@@ -62,7 +69,8 @@ impl Client {
             http: connector(&endpoint, settings.connect_timeout)
                 .build()
                 .map_err(|error| format!("the client of the identity server cannot start: {}", innermost(&error)))?,
-            endpoint,
+            verify: endpoint,
+            introspect: settings.route("introspect")?,
             authorization,
             realm: settings.realm.clone(),
             audience: settings.audience.clone(),
@@ -89,11 +97,36 @@ impl Client {
     /// [`CannotCheck`] unless a well-formed answer to this question came in time.
     pub async fn ask(&self, credential: Proof, request: Request) -> Result<Answer, CannotCheck> {
         let question = self.question(credential, request);
-        let answer = self.in_turn(&question).await;
+        let letter = Letter::new(&self.verify, &question.request_id, &question);
+        let answer = self.in_turn(&letter).await;
         if let Err(reason) = &answer {
-            tracing::warn!(identity.request_id = question.request_id, %reason, "the identity server gave no answer");
+            letter.unanswered(reason);
         }
         answer
+    }
+
+    /// Asks whether a user may still act; `None`: the server has no such route.
+    ///
+    /// # Errors
+    /// [`CannotCheck`] unless a well-formed answer to this question came in time.
+    pub async fn introspect(&self, subject: &str) -> Result<Option<Answer>, CannotCheck> {
+        let question = Introspection {
+            version: VERSION.into(),
+            request_id: uuid::Uuid::now_v7().to_string(),
+            realm: self.realm.clone(),
+            audience: self.audience.clone(),
+            service: self.service(),
+            user_id: subject.to_owned(),
+        };
+        let letter = Letter { optional: true, ..Letter::new(&self.introspect, &question.request_id, &question) };
+        match self.in_turn(&letter).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(CannotCheck::NoRoute(_)) => Ok(None),
+            Err(reason) => {
+                letter.unanswered(&reason);
+                Err(reason)
+            }
+        }
     }
 
     fn question(&self, credential: Proof, request: Request) -> Question {
@@ -102,66 +135,100 @@ impl Client {
             request_id: uuid::Uuid::now_v7().to_string(),
             realm: self.realm.clone(),
             audience: self.audience.clone(),
-            service: Service {
-                id: env!("CARGO_PKG_NAME").into(),
-                version: env!("CARGO_PKG_VERSION").into(),
-                node: self.node.clone(),
-            },
+            service: self.service(),
             credential,
             request,
             want: vec!["user".into(), "limits".into()],
         }
     }
 
-    async fn in_turn(&self, question: &Question) -> Result<Answer, CannotCheck> {
+    fn service(&self) -> Service {
+        Service {
+            id: env!("CARGO_PKG_NAME").into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            node: self.node.clone(),
+        }
+    }
+
+    async fn in_turn(&self, letter: &Letter<'_>) -> Result<Answer, CannotCheck> {
         let deadline = tokio::time::Instant::now() + self.deadline;
-        let turn = self.line.turn().await.map_err(|reason| CannotCheck(reason.to_string()))?;
-        let outcome = tokio::time::timeout_at(deadline, self.ask_twice(question, &turn)).await;
+        let turn = self.line.turn().await.map_err(|reason| CannotCheck::Because(reason.to_string()))?;
+        let outcome = tokio::time::timeout_at(deadline, self.ask_twice(letter, &turn)).await;
         let answer = outcome.unwrap_or_else(|_| cannot("no answer within the deadline"));
-        turn.settle(answer.is_ok());
+        turn.settle(letter.is_settled_by(&answer));
         answer
     }
 
     /// A second try follows only a failure that came before any answer began, or that a proxy before the server reports;
     /// it carries the same request id, so that a server which counts uses of a proof knows it for the same question.
-    async fn ask_twice(&self, question: &Question, turn: &Turn<'_>) -> Result<Answer, CannotCheck> {
-        let outcome = match self.send(question).await {
+    async fn ask_twice(&self, letter: &Letter<'_>, turn: &Turn<'_>) -> Result<Answer, CannotCheck> {
+        let outcome = match self.send(letter).await {
             Err(Failed::Passing(_)) if turn.may_retry() => {
                 tokio::time::sleep(Duration::from_millis(rand::random_range(50..=200))).await;
-                self.send(question).await
+                self.send(letter).await
             }
             settled => settled,
         };
         outcome.map_err(|(Failed::Passing(why) | Failed::Answer(why))| why)
     }
 
-    async fn send(&self, question: &Question) -> Result<Answer, Failed> {
+    async fn send(&self, letter: &Letter<'_>) -> Result<Answer, Failed> {
         let attempt = async {
-            let response = self.post(question).await?;
+            let response = self.post(letter).await?;
             match response.status() {
                 StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-                    Err(Failed::Passing(CannotCheck(format!("status {}", response.status().as_u16()))))
+                    Err(Failed::Passing(CannotCheck::Because(format!("status {}", response.status().as_u16()))))
                 }
-                _ => read(response, &question.request_id).await.map_err(Failed::Answer),
+                _ => read(response, letter.request_id).await.map_err(Failed::Answer),
             }
         };
-        let late = || Err(Failed::Answer(CannotCheck("no answer within the time of one try".into())));
+        let late = || Err(Failed::Answer(CannotCheck::Because("no answer within the time of one try".into())));
         tokio::time::timeout(self.try_timeout, attempt).await.unwrap_or_else(|_| late())
     }
 
-    async fn post(&self, question: &Question) -> Result<reqwest::Response, Failed> {
+    async fn post(&self, letter: &Letter<'_>) -> Result<reqwest::Response, Failed> {
         let sent = self
             .http
-            .post(self.endpoint.clone())
+            .post(letter.endpoint.clone())
             .header(header::AUTHORIZATION, self.authorization.clone())
             .header(header::ACCEPT, "application/json")
-            .header("x-request-id", &question.request_id)
-            .header("idempotency-key", &question.request_id)
-            .json(question)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("x-request-id", letter.request_id)
+            .header("idempotency-key", letter.request_id)
+            .body(letter.body.clone())
             .send()
             .await;
         // Without an answer's head, the connection failed: refused, or closed while the question was on its way.
-        sent.map_err(|error| Failed::Passing(CannotCheck(format!("connection: {}", innermost(&error)))))
+        sent.map_err(|error| Failed::Passing(CannotCheck::Because(format!("connection: {}", innermost(&error)))))
+    }
+}
+
+/// A question of either kind, as it is sent.
+struct Letter<'a> {
+    endpoint: &'a Url,
+    request_id: &'a str,
+    body: Vec<u8>,
+    /// Whether a server need not have the route.
+    optional: bool,
+}
+
+impl<'a> Letter<'a> {
+    fn new(endpoint: &'a Url, request_id: &'a str, question: &impl serde::Serialize) -> Self {
+        let body = serde_json::to_vec(question).expect("a question is plain data");
+        Self { endpoint, request_id, body, optional: false }
+    }
+
+    /// Whether the server is there.
+    fn is_settled_by(&self, answer: &Result<Answer, CannotCheck>) -> bool {
+        match answer {
+            Ok(_) => true,
+            Err(CannotCheck::NoRoute(_)) => self.optional,
+            Err(CannotCheck::Because(_)) => false,
+        }
+    }
+
+    fn unanswered(&self, reason: &CannotCheck) {
+        tracing::warn!(identity.request_id = self.request_id, %reason, "the identity server gave no answer");
     }
 }
 
@@ -172,7 +239,7 @@ enum Failed {
 }
 
 fn cannot<T>(why: impl Into<String>) -> Result<T, CannotCheck> {
-    Err(CannotCheck(why.into()))
+    Err(CannotCheck::Because(why.into()))
 }
 
 /// The cause without the chain above it, which repeats the URL.
@@ -186,6 +253,9 @@ pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
 
 async fn read(response: reqwest::Response, request_id: &str) -> Result<Answer, CannotCheck> {
     let status = response.status();
+    if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
+        return Err(CannotCheck::NoRoute(status.as_u16()));
+    }
     if !matches!(status, StatusCode::OK | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         return cannot(format!("status {}", status.as_u16()));
     }
@@ -197,8 +267,8 @@ async fn read(response: reqwest::Response, request_id: &str) -> Result<Answer, C
         tracing::error!("the identity server refuses this service's own token: check identity.token");
         return cannot(code::SERVICE_UNAUTHORIZED);
     }
-    let answer: Answer =
-        serde_json::from_slice(&body).map_err(|error| CannotCheck(format!("not an answer: {}", place(&error))))?;
+    let answer: Answer = serde_json::from_slice(&body)
+        .map_err(|error| CannotCheck::Because(format!("not an answer: {}", place(&error))))?;
     if let Some(flaw) = answer.flaw(request_id) {
         return cannot(flaw);
     }

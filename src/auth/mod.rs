@@ -19,6 +19,7 @@ pub mod local;
 pub mod operators;
 pub mod passwords;
 mod provisioning;
+mod revalidation;
 pub mod sweeper;
 mod throttle;
 pub mod tokens;

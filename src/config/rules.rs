@@ -131,6 +131,8 @@ fn identity(config: &Config, found: &mut Findings) {
     between("identity.connect_timeout", identity.connect_timeout, instant..=MINUTE, found);
     between("identity.try_timeout", identity.try_timeout, instant..=MINUTE, found);
     between("identity.deadline", identity.deadline, instant..=MINUTE, found);
+    between("identity.revalidate_every", identity.revalidate_every, MINUTE..=24 * HOUR, found);
+    between("identity.stale_if_error", identity.stale_if_error, Duration::ZERO..=24 * HOUR, found);
     if (identity.deadline..=MINUTE).contains(&identity.try_timeout) && identity.try_timeout != identity.deadline {
         found.push(("identity.try_timeout", "must not be longer than identity.deadline".into()));
     }

@@ -63,7 +63,7 @@ const FORGET_SPENT: &str = "
 const LAST_EVENT: &str = "SELECT realm, events FROM identity_realms WHERE realm = $1";
 
 const REVALIDATED: &str = "
-    UPDATE users SET revalidated = $2 WHERE id = $1 AND (revalidated IS NULL OR revalidated < $3)";
+    UPDATE users SET revalidated = $2 WHERE id = $1 AND (revalidated IS NULL OR revalidated <= $3)";
 
 const BEAT: &str = "
     INSERT INTO probe (id, beats) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET beats = probe.beats + 1";
@@ -128,9 +128,9 @@ impl<DB: Dialect> Accounts for Store<DB> {
         row.map_or(Ok(0), |row| Fields::<DB>::of(&row, "identity_realms", "realm")?.count("events"))
     }
 
-    async fn revalidated(&self, id: UserId, at: Timestamp, unless_since: Timestamp) -> Result<(), StoreError> {
+    async fn revalidated(&self, id: UserId, at: Timestamp, unless_after: Timestamp) -> Result<(), StoreError> {
         let query = sqlx::query(REVALIDATED).bind(id.to_string()).bind(at.as_microsecond());
-        self.change(query.bind(unless_since.as_microsecond())).await.map(drop)
+        self.change(query.bind(unless_after.as_microsecond())).await.map(drop)
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -193,9 +193,9 @@ pub trait Accounts: Send + Sync + 'static {
     /// The number of the last event that the realm's identity server told; 0: none.
     async fn last_event(&self, realm: &str) -> Result<u64, StoreError>;
 
-    /// Records that the identity server called the user active at `at`, unless it is recorded of a time since
-    /// `unless_since`.
-    async fn revalidated(&self, id: UserId, at: Timestamp, unless_since: Timestamp) -> Result<(), StoreError>;
+    /// Records that the identity server called the user active at `at`, unless it is recorded of a time after
+    /// `unless_after`.
+    async fn revalidated(&self, id: UserId, at: Timestamp, unless_after: Timestamp) -> Result<(), StoreError>;
 
     /// Proves that the database answers and can be written.
     async fn check(&self) -> Result<(), StoreError>;

@@ -9,6 +9,7 @@ pub mod keys;
 pub mod names;
 pub mod operators;
 pub mod principal;
+pub mod revalidation;
 pub mod ring;
 pub mod signing;
 pub mod token;

@@ -25,6 +25,7 @@ mod native;
 mod pages;
 mod proofs;
 mod raw;
+mod revalidation;
 mod support;
 mod tokens;
 mod wire;

@@ -34,6 +34,12 @@ pub struct Settings {
     /// How long the whole question may take, waiting and a second try included.
     #[serde(with = "crate::domain::units::duration")]
     pub deadline: Duration,
+    /// How often it is asked about a user whose uploads go on without a question.
+    #[serde(with = "crate::domain::units::duration")]
+    pub revalidate_every: Duration,
+    /// How much longer such uploads go on while it gives no answer.
+    #[serde(with = "crate::domain::units::duration")]
+    pub stale_if_error: Duration,
 }
 
 impl Default for Settings {
@@ -48,6 +54,8 @@ impl Default for Settings {
             connect_timeout: Duration::from_millis(500),
             try_timeout: Duration::from_secs(2),
             deadline: Duration::from_secs(3),
+            revalidate_every: Duration::from_secs(15 * 60),
+            stale_if_error: Duration::from_secs(10 * 60),
         }
     }
 }
@@ -95,8 +103,13 @@ impl Settings {
         self.secret().map(|_| ())
     }
 
-    /// Where questions are sent.
+    /// Where questions about proofs are sent.
     pub(crate) fn endpoint(&self) -> Result<Url, String> {
+        self.route("verify")
+    }
+
+    /// Where questions of that kind are sent.
+    pub(crate) fn route(&self, kind: &str) -> Result<Url, String> {
         let wrong = || "identity.url must look like https://identity.example or http://127.0.0.1:8081".to_owned();
         let mut url = Url::parse(&self.url).map_err(|_| wrong())?;
         let plain = url.query().is_none() && url.fragment().is_none();
@@ -106,7 +119,7 @@ impl Settings {
         if !url.username().is_empty() || url.password().is_some() {
             return Err("identity.url must not hold a password; use identity.token".into());
         }
-        let path = format!("{}/v1/verify", url.path().trim_end_matches('/'));
+        let path = format!("{}/v1/{kind}", url.path().trim_end_matches('/'));
         url.set_path(&path);
         Ok(url)
     }

@@ -347,11 +347,11 @@ impl Accounts for MemoryAccounts {
         self.open().map(|_| 0)
     }
 
-    async fn revalidated(&self, id: UserId, at: Timestamp, unless_since: Timestamp) -> Result<(), StoreError> {
+    async fn revalidated(&self, id: UserId, at: Timestamp, unless_after: Timestamp) -> Result<(), StoreError> {
         let mut memory = self.open()?;
         if let Some(account) = memory.accounts.iter_mut().find(|account| account.user.id == id) {
             let last = &mut account.standing.revalidated;
-            *last = Some(last.filter(|last| *last >= unless_since).unwrap_or(at));
+            *last = Some(last.filter(|last| *last > unless_after).unwrap_or(at));
         }
         Ok(())
     }
