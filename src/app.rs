@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use crate::{
     auth::{
         self, Gate, Throttle,
+        events::Events,
         keyring::{Keeper, Keyring},
         operators::Operators,
         sweeper::Sweeper,
@@ -94,10 +95,17 @@ pub async fn start(
         }
         false => pages,
     };
+    let events = Events::open(&config.identity, stores.identity_events.clone(), clock.clone(), metrics.auth.clone());
+    let pages = events.into_iter().fold(pages, |pages, events| pages.merge(http::events::routes(events)));
     let router = http::router(state, readiness, pages, &config.server, metrics.http.clone(), &tasks);
 
     spawn_worker(&workers, Reaper::new(uploads.clone()), &clock, &tasks);
-    spawn_worker(&workers, Sweeper::new(stores.accounts.clone(), clock.clone()), &clock, &tasks);
+    spawn_worker(
+        &workers,
+        Sweeper::new(stores.accounts.clone(), stores.identity_events.clone(), clock.clone()),
+        &clock,
+        &tasks,
+    );
     spawn_worker(&workers, Keeper::new(ring), &clock, &tasks);
     let metrics_address = watched(config.metrics.listen, &metrics, &config.server, &tasks).await?;
     let grace = config.server.shutdown_grace;

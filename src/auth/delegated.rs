@@ -61,16 +61,15 @@ impl Delegated {
             Some(verdict) if verdict.is_wrong() => {
                 return Ok(Outcome::Refused(self.guesses.refuse(from, name).await));
             }
-            Some(verdict) => verdict,
-            None => {
+            _ => {
                 let (guesses, name) = (self.guesses.clone(), name.to_owned());
                 let paced = |desk: Arc<Desk>, case: super::desk::Case| async move {
                     guesses.judged(case.key(), from, &name, desk.ask(case)).await
                 };
-                self.desk.verdict(case, paced).await
+                self.desk.verdict(case, paced).await?
             }
         };
-        Ok(match self.desk.as_of_now(verdict).await? {
+        Ok(match verdict {
             Verdict::Proven(proven) => {
                 Outcome::granted(Principal::unbound(Some(proven.user.clone()), Scopes::ALL, proven.limits.clone()))
             }

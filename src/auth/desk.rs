@@ -13,12 +13,12 @@ use super::{
     Facts, Scheme,
     identity::{self, Answer, Proof, Status, code},
     meters::{Judged, Meters},
-    provisioning::Provisioning,
+    provisioning::{Provisioning, Vouched},
     verdicts::{self, Key, Proven, Refusal, Settled, Verdict, Verdicts},
 };
 use crate::{
-    db::{Accounts, StoreError},
-    domain::{Clock, Timestamp},
+    db::{Account, Accounts, StoreError},
+    domain::{Clock, Timestamp, before, revalidation::Rule},
     worker::Tasks,
 };
 
@@ -27,7 +27,8 @@ const MAX_TOLD_BYTES: usize = 2048;
 
 /// Asks one identity server, for all authenticators that rely on it.
 pub(super) struct Desk {
-    client: identity::Client,
+    client: Arc<identity::Client>,
+    rule: Rule,
     provisioning: Provisioning,
     accounts: Arc<dyn Accounts>,
     verdicts: Verdicts,
@@ -51,9 +52,17 @@ impl Case {
     }
 }
 
+/// When a question was asked, and after how many events of the identity server.
+#[derive(Clone, Copy)]
+struct Asked {
+    at: Timestamp,
+    events: u64,
+}
+
 impl Desk {
     pub(super) fn new(
-        client: identity::Client,
+        client: Arc<identity::Client>,
+        rule: Rule,
         sign_up: bool,
         accounts: Arc<dyn Accounts>,
         clock: Arc<dyn Clock>,
@@ -62,7 +71,7 @@ impl Desk {
     ) -> Self {
         let provisioning = Provisioning::new(client.realm(), sign_up, accounts.clone(), clock.clone(), meters.clone());
         let verdicts = Verdicts::new(clock.clone(), tasks, Judged::Identity, meters.clone());
-        Self { client, provisioning, accounts, verdicts, clock }
+        Self { client, rule, provisioning, accounts, verdicts, clock }
     }
 
     /// Under which name the users are filed.
@@ -84,34 +93,59 @@ impl Desk {
         self.verdicts.remembered(case.key).await
     }
 
-    /// The verdict on a case: remembered, or what `judge` makes of it, once however many wait.
-    pub(super) async fn verdict<F>(self: &Arc<Self>, case: Case, judge: impl FnOnce(Arc<Self>, Case) -> F) -> Verdict
+    /// The verdict on a case as of now: remembered, if nothing was heard of the user since, or what `judge` makes of it,
+    /// once however many wait.
+    pub(super) async fn verdict<F>(
+        self: &Arc<Self>,
+        case: Case,
+        judge: impl FnOnce(Arc<Self>, Case) -> F,
+    ) -> Result<Verdict, StoreError>
     where
         F: Future<Output = Settled> + Send + 'static,
     {
         let (key, flight) = (case.key, case.flight);
-        self.verdicts.settle(key, flight, judge(self.clone(), case)).await
+        if let Some(verdict) = self.remembered(&case).await {
+            match self.as_of_now(verdict).await? {
+                Some(verdict) => return Ok(verdict),
+                None => self.verdicts.forget(key).await,
+            }
+        }
+        let verdict = self.verdicts.settle(key, flight, judge(self.clone(), case)).await;
+        Ok(self.as_of_now(verdict).await?.unwrap_or(Verdict::CannotCheck))
     }
 
-    /// The verdict as of now: it may be a minute old, the account's state and epoch may not.
-    pub(super) async fn as_of_now(&self, verdict: Verdict) -> Result<Verdict, StoreError> {
-        let Verdict::Proven(proven) = verdict else { return Ok(verdict) };
+    /// The verdict as of now: it may be a minute old, the account's state and epoch may not. `None`: an event concerned
+    /// the user, here or at another node, after the identity server was asked.
+    async fn as_of_now(&self, verdict: Verdict) -> Result<Option<Verdict>, StoreError> {
+        let Verdict::Proven(proven) = verdict else { return Ok(Some(verdict)) };
         Ok(match self.accounts.find(proven.user.id).await? {
-            Some(account) if !account.disabled => {
-                Verdict::Proven(Arc::new(Proven { user: account.user, limits: proven.limits.clone() }))
+            Some(account) if account.disabled => Some(Verdict::Refused(Refusal::Disabled)),
+            Some(account) if account.standing.last_event > proven.as_of => None,
+            Some(account) => {
+                let (limits, as_of) = (proven.limits.clone(), proven.as_of);
+                Some(Verdict::Proven(Arc::new(Proven { user: account.user, limits, as_of })))
             }
-            Some(_) => Verdict::Refused(Refusal::Disabled),
-            None => Verdict::CannotCheck,
+            None => Some(Verdict::CannotCheck),
         })
     }
 
     /// Asks, and provisions whom the answer calls active. Runs to its end whoever still waits for it.
     pub(super) async fn ask(self: Arc<Self>, case: Case) -> Settled {
+        let settled = self.ask_about(case).await;
+        settled.unwrap_or_else(|error| {
+            tracing::error!(%error, "an answer of the identity server could not be recorded");
+            Settled::cannot_check()
+        })
+    }
+
+    async fn ask_about(&self, case: Case) -> Result<Settled, StoreError> {
         let scheme = scheme(&case.proof);
-        // The answer was true at some time after this.
-        let asked = self.clock.now();
-        let Ok(answer) = self.client.ask(case.proof, told(case.request)).await else { return Settled::cannot_check() };
-        let settled = match answer.status {
+        // Before the question: the answer was true at some time after this, and what is told meanwhile may not be in it.
+        let asked = Asked { at: self.clock.now(), events: self.accounts.last_event(self.realm()).await? };
+        let Ok(answer) = self.client.ask(case.proof, told(case.request)).await else {
+            return Ok(Settled::cannot_check());
+        };
+        match answer.status {
             Status::Active if !is_strong_enough(scheme, &answer) => Ok(refused(Refusal::SchemeNotAllowed, &answer)),
             Status::Active => self.active(&answer, asked, case.good_until).await,
             Status::Denied => self.denied(&answer).await,
@@ -119,27 +153,37 @@ impl Desk {
                 tracing::warn!("the identity server does not judge proofs of this kind: check auth.methods");
                 Ok(refused(Refusal::Invalid, &answer))
             }
-        };
-        settled.unwrap_or_else(|error| {
-            tracing::error!(%error, "an answer of the identity server could not be recorded");
-            Settled::cannot_check()
-        })
+        }
     }
 
-    async fn active(&self, answer: &Answer, asked: Timestamp, good_until: Timestamp) -> Result<Settled, StoreError> {
+    async fn active(&self, answer: &Answer, asked: Asked, good_until: Timestamp) -> Result<Settled, StoreError> {
         let Some(user) = answer.user.clone() else { return Ok(Settled::cannot_check()) };
-        let Some(account) = self.provisioning.active(user).await? else {
-            tracing::info!("a user of the identity server is not known here, and identity.sign_up is off");
-            return Ok(refused(Refusal::Disabled, answer));
+        let account = match self.provisioning.active(user, asked.events).await? {
+            Vouched::For(account) => account,
+            Vouched::Overtaken => return Ok(Settled::cannot_check()),
+            Vouched::Stranger => {
+                tracing::info!("a user of the identity server is not known here, and identity.sign_up is off");
+                return Ok(refused(Refusal::Disabled, answer));
+            }
         };
         if account.disabled {
             return Ok(refused(Refusal::Disabled, answer));
         }
         let now = self.clock.now();
+        self.note_active(&account, now).await?;
         let left = Duration::try_from(good_until.duration_since(now)).unwrap_or_default();
-        let limits = answer.limits.clone().unwrap_or_default().told(asked);
-        let verdict = Verdict::Proven(Arc::new(Proven { user: account.user, limits }));
+        let limits = answer.limits.clone().unwrap_or_default().told(asked.at);
+        let verdict = Verdict::Proven(Arc::new(Proven { user: account.user, limits, as_of: asked.events }));
         Ok(Settled { verdict, life: verdicts::positive_life(answer, left, now, rand::random()) })
+    }
+
+    /// A right proof is as good as a re-validation. Most are not worth a write.
+    async fn note_active(&self, account: &Account, now: Timestamp) -> Result<(), StoreError> {
+        let worth = before(now, self.rule.every);
+        match account.standing.revalidated {
+            Some(last) if last > worth => Ok(()),
+            _ => self.accounts.revalidated(account.user.id, now, worth).await,
+        }
     }
 
     async fn denied(&self, answer: &Answer) -> Result<Settled, StoreError> {

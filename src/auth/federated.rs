@@ -20,9 +20,10 @@ use super::{
     credentials::{Credential, SignatureV1},
     delegated::Delegated,
     desk::Desk,
-    gate::{Authenticator, Outcome, unavailable},
+    gate::{Authenticator, Chain, Outcome, unavailable},
     identity::{self, Proof},
     meters::Meters,
+    revalidation::Revalidation,
     throttle::Throttle,
     verdicts::{Proven, Refusal, Verdict, length_prefixed},
 };
@@ -32,6 +33,7 @@ use crate::{
         Clock, Timestamp, UploadId, UserId, after,
         message_signature::{ALGORITHM, Signed},
         principal::{Binding, Limits, Nonce, Principal, ProofHash, Reach, Scopes, Spend, User},
+        revalidation::Rule,
         signing,
     },
     worker::Tasks,
@@ -40,7 +42,8 @@ use crate::{
 /// How much longer than its window a spent proof is remembered: for nodes whose clocks differ.
 const SPENT_SLACK: Duration = Duration::from_secs(60);
 
-/// The authenticators that `settings` ask for and that rely on the identity server; all of them share one desk.
+/// The authenticators that `settings` ask for and that rely on the identity server, and who asks it again about the users
+/// they admitted; all of them share one client.
 ///
 /// # Errors
 /// One sentence about the setting that cannot be used.
@@ -52,13 +55,15 @@ pub(super) fn authenticators(
     clock: Arc<dyn Clock>,
     tasks: Tasks,
     meters: &Arc<Meters>,
-) -> Result<Vec<Box<dyn Authenticator>>, String> {
+) -> Result<(Chain, Option<Revalidation>), String> {
     let delegated: Vec<Method> = settings.judged_by(Judge::Identity).collect();
     if delegated.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
-    let client = identity::Client::new(identity, clock.clone(), meters.clone())?;
-    let desk = Arc::new(Desk::new(client, identity.sign_up, accounts.clone(), clock.clone(), tasks, meters));
+    let client = Arc::new(identity::Client::new(identity, clock.clone(), meters.clone())?);
+    let rule = Rule { every: identity.revalidate_every, stale: identity.stale_if_error };
+    let again = Revalidation::new(rule, client.clone(), accounts.clone(), clock.clone(), tasks.clone(), meters.clone());
+    let desk = Arc::new(Desk::new(client, rule, identity.sign_up, accounts.clone(), clock.clone(), tasks, meters));
     let authenticator = |method| -> Box<dyn Authenticator> {
         match method {
             Method::Signature => {
@@ -67,7 +72,7 @@ pub(super) fn authenticators(
             Method::ApiKey | Method::Basic => Box::new(Delegated::new(method, desk.clone(), guesses.clone())),
         }
     };
-    Ok(delegated.into_iter().map(authenticator).collect())
+    Ok((delegated.into_iter().map(authenticator).collect(), Some(again)))
 }
 
 /// Judges signatures by asking the identity server.
@@ -122,8 +127,7 @@ impl Federated {
 
     async fn verdict(&self, proof: Proof, good_until: Timestamp, facts: &Facts) -> Result<Verdict, StoreError> {
         let case = self.desk.case(proof, good_until, facts);
-        let verdict = self.desk.verdict(case, Desk::ask).await;
-        self.desk.as_of_now(verdict).await
+        self.desk.verdict(case, Desk::ask).await
     }
 
     async fn reused(&self, proof: &SignatureV1, proven: &Proven) -> Result<Outcome, StoreError> {
@@ -150,7 +154,8 @@ impl Federated {
     }
 
     /// A proof outside its window reaches the uploads that it created while it was open, and nothing else: long uploads
-    /// outlive their signature. Nobody is asked: the binding is the earlier verdict's own record.
+    /// outlive their signature. The proof is not asked about: the binding is
+    /// the earlier verdict's own record.
     async fn outside(&self, proof: &SignatureV1) -> Result<Outcome, StoreError> {
         let stale = || Ok(Outcome::Refused(self.refused(Refusal::Stale)));
         if self.reuse == Reuse::Once {
@@ -162,16 +167,17 @@ impl Federated {
         if account.disabled {
             return Ok(Outcome::Refused(AuthError::Disabled));
         }
-        Ok(Outcome::granted(Principal {
+        let principal = Principal {
             reach: Reach::Only(of(&bound, &account.user)),
-            user: Some(account.user),
+            user: Some(account.user.clone()),
             may_create: false,
             scopes: Scopes::ALL,
             limits: Limits::default(),
             binding: None,
             token: None,
             nonce: Nonce::NotAsked,
-        }))
+        };
+        Ok(Outcome::recalled(principal, account))
     }
 
     fn refused(&self, refusal: Refusal) -> AuthError {

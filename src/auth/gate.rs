@@ -10,10 +10,11 @@ use super::{
     credentials::{self, Credential},
     federated, identity,
     meters::{Admission, Kind, Meters, Source},
+    revalidation::Revalidation,
     tokens::Tokens,
 };
 use crate::{
-    db::{Accounts, StoreError},
+    db::{Account, Accounts, StoreError},
     domain::{Clock, principal::Principal, upload::Upload},
     worker::Tasks,
 };
@@ -25,6 +26,8 @@ pub enum Outcome {
     NotMine,
     /// The proof is right.
     Granted(Box<Principal>),
+    /// The proof is good on the strength of an earlier verdict about this account, unless that is too old.
+    Recalled(Box<Principal>, Box<Account>),
     /// The proof does not admit; asking again changes nothing for now.
     Refused(AuthError),
     /// The proof could not be checked. Says nothing about it.
@@ -34,6 +37,10 @@ pub enum Outcome {
 impl Outcome {
     pub(super) fn granted(principal: Principal) -> Self {
         Self::Granted(Box::new(principal))
+    }
+
+    pub(super) fn recalled(principal: Principal, account: Account) -> Self {
+        Self::Recalled(Box::new(principal), Box::new(account))
     }
 }
 
@@ -50,13 +57,17 @@ pub trait Authenticator: Send + Sync + 'static {
     async fn judge(&self, credential: &Credential, request: &Facts) -> Outcome;
 }
 
+/// Authenticators, in the order in which they are asked.
+pub(super) type Chain = Vec<Box<dyn Authenticator>>;
+
 /// Admits requests, or says why not.
 pub struct Gate {
     settings: Settings,
     realm: String,
-    chain: Vec<Box<dyn Authenticator>>,
+    chain: Chain,
     tokens: Option<Tokens>,
     meters: Arc<Meters>,
+    revalidation: Option<Revalidation>,
 }
 
 impl Gate {
@@ -75,13 +86,14 @@ impl Gate {
     ) -> Result<Self, String> {
         settings.check()?;
         identity.check()?;
-        let chain = federated::authenticators(&settings, identity, guesses, accounts, clock, tasks, &meters)?;
-        Ok(Self { meters, ..Self::new(settings, &identity.realm, chain) })
+        let (chain, revalidation) =
+            federated::authenticators(&settings, identity, guesses, accounts, clock, tasks, &meters)?;
+        Ok(Self { meters, revalidation, ..Self::new(settings, &identity.realm, chain) })
     }
 
     /// A gate with these authenticators.
     pub fn new(settings: Settings, realm: &str, chain: Vec<Box<dyn Authenticator>>) -> Self {
-        Self { settings, realm: realm.to_owned(), chain, tokens: None, meters: Arc::default() }
+        Self { settings, realm: realm.to_owned(), chain, tokens: None, meters: Arc::default(), revalidation: None }
     }
 
     /// The same gate with further authenticators.
@@ -162,11 +174,19 @@ impl Gate {
                 outcome = authenticator.judge(credential, request).await;
             }
         }
-        match outcome {
+        match self.confirmed(outcome).await {
             Outcome::NotMine => Err(credentials::not_enabled("this kind of credential")),
-            Outcome::Granted(principal) => Ok(*principal),
+            Outcome::Granted(principal) | Outcome::Recalled(principal, _) => Ok(*principal),
             Outcome::Refused(error) => Err(error),
             Outcome::Unavailable => Err(AuthError::Unavailable { retry_after: retry_after() }),
+        }
+    }
+
+    /// What is recalled is asked about again now and then, where there is somebody to ask.
+    async fn confirmed(&self, outcome: Outcome) -> Outcome {
+        match (outcome, &self.revalidation) {
+            (Outcome::Recalled(principal, account), Some(again)) => again.confirm(*principal, *account).await,
+            (settled, _) => settled,
         }
     }
 }

@@ -23,8 +23,8 @@ use crate::{
 };
 pub use settings::{Settings, check_name};
 pub use wire::{
-    Answer, Cache, Key, Limits, MAX_GROUPS, MAX_NAME_BYTES, Proof, Question, Request, Service, Status, User, VERSION,
-    code,
+    Answer, Cache, Introspection, Key, Limits, MAX_GROUPS, MAX_NAME_BYTES, Proof, Question, Request, Service, Status,
+    User, VERSION, code,
 };
 
 /// Largest answer that is read, and largest question that the reference server reads.
@@ -38,10 +38,17 @@ pub struct CannotCheck {
     why: String,
 }
 
+impl CannotCheck {
+    fn status(status: StatusCode) -> Self {
+        Self { counts_as: Asked::Status, why: format!("status {}", status.as_u16()) }
+    }
+}
+
 /// Asks one identity server.
 pub struct Client {
     http: reqwest::Client,
-    endpoint: Url,
+    verify: Url,
+    introspect: Url,
     authorization: header::HeaderValue,
     realm: String,
     audience: String,
@@ -69,7 +76,8 @@ impl Client {
             http: connector(&endpoint, settings.connect_timeout)
                 .build()
                 .map_err(|error| format!("the client of the identity server cannot start: {}", innermost(&error)))?,
-            endpoint,
+            verify: endpoint,
+            introspect: settings.route("introspect")?,
             authorization,
             realm: settings.realm.clone(),
             audience: settings.audience.clone(),
@@ -97,15 +105,48 @@ impl Client {
     /// [`CannotCheck`] unless a well-formed answer to this question came in time.
     pub async fn ask(&self, credential: Proof, request: Request) -> Result<Answer, CannotCheck> {
         let question = self.question(credential, request);
-        let answer = self.in_turn(&question).await;
-        self.meters.asked.one(match &answer {
+        let letter = Letter::new(&self.verify, &question.request_id, &question);
+        let answer = self.in_turn(&letter).await.map_err(Failed::reason);
+        self.count(&answer);
+        if let Err(reason) = &answer {
+            letter.unanswered(reason);
+        }
+        answer
+    }
+
+    /// Asks whether a user may still act; `None`: the server has no such route.
+    ///
+    /// # Errors
+    /// [`CannotCheck`] unless a well-formed answer to this question came in time.
+    pub async fn introspect(&self, subject: &str) -> Result<Option<Answer>, CannotCheck> {
+        let question = Introspection {
+            version: VERSION.into(),
+            request_id: uuid::Uuid::now_v7().to_string(),
+            realm: self.realm.clone(),
+            audience: self.audience.clone(),
+            service: self.service(),
+            user_id: subject.to_owned(),
+        };
+        let letter = Letter { optional: true, ..Letter::new(&self.introspect, &question.request_id, &question) };
+        let answer = self.in_turn(&letter).await;
+        let is_missing = matches!(answer, Err(Failed::NoRoute(_)));
+        let answer = answer.map_err(Failed::reason);
+        self.count(&answer);
+        match answer {
+            Ok(answer) => Ok(Some(answer)),
+            Err(_) if is_missing => Ok(None),
+            Err(reason) => {
+                letter.unanswered(&reason);
+                Err(reason)
+            }
+        }
+    }
+
+    fn count(&self, answer: &Result<Answer, CannotCheck>) {
+        self.meters.asked.one(match answer {
             Ok(answer) => Asked::answered(answer.status, answer.code.as_deref()),
             Err(none) => none.counts_as,
         });
-        if let Err(reason) = &answer {
-            tracing::warn!(identity.request_id = question.request_id, %reason, "the identity server gave no answer");
-        }
-        answer
     }
 
     fn question(&self, credential: Proof, request: Request) -> Question {
@@ -114,69 +155,75 @@ impl Client {
             request_id: uuid::Uuid::now_v7().to_string(),
             realm: self.realm.clone(),
             audience: self.audience.clone(),
-            service: Service {
-                id: env!("CARGO_PKG_NAME").into(),
-                version: env!("CARGO_PKG_VERSION").into(),
-                node: self.node.clone(),
-            },
+            service: self.service(),
             credential,
             request,
             want: vec!["user".into(), "limits".into()],
         }
     }
 
-    async fn in_turn(&self, question: &Question) -> Result<Answer, CannotCheck> {
+    fn service(&self) -> Service {
+        Service {
+            id: env!("CARGO_PKG_NAME").into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            node: self.node.clone(),
+        }
+    }
+
+    async fn in_turn(&self, letter: &Letter<'_>) -> Result<Answer, Failed> {
         let deadline = tokio::time::Instant::now() + self.deadline;
-        let turn = self.line.turn().await?;
+        let turn = self.line.turn().await.map_err(|reason| Failed::Answer(reason.into()))?;
         let begun = tokio::time::Instant::now();
-        let outcome = tokio::time::timeout_at(deadline, self.ask_twice(question, &turn)).await;
+        let outcome = tokio::time::timeout_at(deadline, self.ask_twice(letter, &turn)).await;
         let late = CannotCheck { counts_as: Asked::Timeout, why: "no answer within the deadline".into() };
         let answer = outcome.unwrap_or(Err(Failed::Answer(late)));
         self.meters.asking.since((), begun);
-        turn.settle(matches!(answer, Ok(_) | Err(Failed::Question(_))));
-        answer.map_err(|(Failed::Passing(why) | Failed::Answer(why) | Failed::Question(why))| why)
+        turn.settle(letter.is_settled_by(&answer));
+        answer
     }
 
     /// A second try follows only a failure that came before any answer began, or that a proxy before the server reports;
     /// it carries the same request id, so that a server which counts uses of a proof knows it for the same question.
-    async fn ask_twice(&self, question: &Question, turn: &Turn<'_>) -> Result<Answer, Failed> {
-        match self.send(question).await {
+    async fn ask_twice(&self, letter: &Letter<'_>, turn: &Turn<'_>) -> Result<Answer, Failed> {
+        match self.send(letter).await {
             Err(Failed::Passing(_)) if turn.may_retry() => {
                 tokio::time::sleep(Duration::from_millis(rand::random_range(50..=200))).await;
-                self.send(question).await
+                self.send(letter).await
             }
             settled => settled,
         }
     }
 
-    async fn send(&self, question: &Question) -> Result<Answer, Failed> {
+    async fn send(&self, letter: &Letter<'_>) -> Result<Answer, Failed> {
         let attempt = async {
-            let response = self.post(question).await?;
+            let response = self.post(letter).await?;
             match response.status() {
                 StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-                    let why = format!("status {}", response.status().as_u16());
-                    Err(Failed::Passing(CannotCheck { counts_as: Asked::Status, why }))
+                    Err(Failed::Passing(CannotCheck::status(response.status())))
                 }
                 StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
-                    let why = format!("status {}", response.status().as_u16());
-                    Err(Failed::Question(CannotCheck { counts_as: Asked::Status, why }))
+                    Err(Failed::Question(CannotCheck::status(response.status())))
                 }
-                _ => read(response, &question.request_id).await.map_err(Failed::Answer),
+                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+                    Err(Failed::NoRoute(CannotCheck::status(response.status())))
+                }
+                _ => read(response, letter.request_id).await.map_err(Failed::Answer),
             }
         };
         let late = || cannot(Asked::Timeout, "no answer within the time of one try").map_err(Failed::Answer);
         tokio::time::timeout(self.try_timeout, attempt).await.unwrap_or_else(|_| late())
     }
 
-    async fn post(&self, question: &Question) -> Result<reqwest::Response, Failed> {
+    async fn post(&self, letter: &Letter<'_>) -> Result<reqwest::Response, Failed> {
         let sent = self
             .http
-            .post(self.endpoint.clone())
+            .post(letter.endpoint.clone())
             .header(header::AUTHORIZATION, self.authorization.clone())
             .header(header::ACCEPT, "application/json")
-            .header("x-request-id", &question.request_id)
-            .header("idempotency-key", &question.request_id)
-            .json(question)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("x-request-id", letter.request_id)
+            .header("idempotency-key", letter.request_id)
+            .body(letter.body.clone())
             .send()
             .await;
         // Without an answer's head, the connection failed: refused, or closed while the question was on its way.
@@ -187,12 +234,50 @@ impl Client {
     }
 }
 
+/// A question of either kind, as it is sent.
+struct Letter<'a> {
+    endpoint: &'a Url,
+    request_id: &'a str,
+    body: Vec<u8>,
+    /// Whether a server need not have the route.
+    optional: bool,
+}
+
+impl<'a> Letter<'a> {
+    fn new(endpoint: &'a Url, request_id: &'a str, question: &impl serde::Serialize) -> Self {
+        let body = serde_json::to_vec(question).expect("a question is plain data");
+        Self { endpoint, request_id, body, optional: false }
+    }
+
+    /// Whether the server is there.
+    fn is_settled_by(&self, answer: &Result<Answer, Failed>) -> bool {
+        match answer {
+            Ok(_) | Err(Failed::Question(_)) => true,
+            Err(Failed::NoRoute(_)) => self.optional,
+            Err(Failed::Passing(_) | Failed::Answer(_)) => false,
+        }
+    }
+
+    fn unanswered(&self, reason: &CannotCheck) {
+        tracing::warn!(identity.request_id = self.request_id, %reason, "the identity server gave no answer");
+    }
+}
+
 enum Failed {
     /// Perhaps only for a moment.
     Passing(CannotCheck),
     Answer(CannotCheck),
     /// The server is there, and does not take this question. Whoever asks odd ones must not end the asking for others.
     Question(CannotCheck),
+    /// There is no such route.
+    NoRoute(CannotCheck),
+}
+
+impl Failed {
+    fn reason(self) -> CannotCheck {
+        let (Self::Passing(reason) | Self::Answer(reason) | Self::Question(reason) | Self::NoRoute(reason)) = self;
+        reason
+    }
 }
 
 fn cannot<T>(counts_as: Asked, why: impl Into<String>) -> Result<T, CannotCheck> {
@@ -221,7 +306,7 @@ pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
 async fn read(response: reqwest::Response, request_id: &str) -> Result<Answer, CannotCheck> {
     let status = response.status();
     if !matches!(status, StatusCode::OK | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        return cannot(Asked::Status, format!("status {}", status.as_u16()));
+        return Err(CannotCheck::status(status));
     }
     if !is_json(&response) {
         return cannot(Asked::Malformed, format!("status {} without application/json", status.as_u16()));

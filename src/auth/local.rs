@@ -178,7 +178,7 @@ async fn settle(hasher: &Hasher, password: String, phc: String, user: Option<Use
     match (hasher.verify(password, phc).await, user) {
         (Err(_), _) => Settled::cannot_check(),
         (Ok(true), Some(user)) => {
-            let verdict = Verdict::Proven(Arc::new(Proven { user, limits: Limits::default() }));
+            let verdict = Verdict::Proven(Arc::new(Proven { user, limits: Limits::default(), as_of: 0 }));
             Settled { verdict, life: Some(POSITIVE_LIFE) }
         }
         (Ok(_), _) => Settled { verdict: Verdict::Refused(Refusal::Invalid), life: None },

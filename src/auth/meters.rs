@@ -78,6 +78,7 @@ words! {
     /// Whose verdicts are remembered.
     pub enum Judged as "judge" {
         Identity = "identity",
+        Again = "introspection",
         Local = "local",
     }
 }
@@ -86,6 +87,15 @@ words! {
     /// Which verdicts are remembered; each kind has a cache of its own.
     pub enum Kept as "verdict" {
         Proven = "proven",
+        Refused = "refused",
+    }
+}
+
+words! {
+    /// Whether an event was news.
+    pub enum Told as "result" {
+        Applied = "applied",
+        Repeated = "repeated",
         Refused = "refused",
     }
 }
@@ -147,6 +157,10 @@ pub struct Meters {
     pub kept: Gauge<(Judged, Kept)>,
     /// Local users written from answers.
     pub provisioned: Counter<Provisioned>,
+    /// Requests that were admitted by an earlier verdict, while the identity server gave none.
+    pub stale: Counter,
+    /// Events that the identity server told.
+    pub events: Counter<Told>,
     /// Guesses that were slowed.
     pub slowed: Counter<Slowed>,
 }
@@ -223,7 +237,7 @@ impl Judged {
     /// Who is asked where nothing is remembered.
     pub(super) fn source(self) -> Source {
         match self {
-            Self::Identity => Source::Identity,
+            Self::Identity | Self::Again => Source::Identity,
             Self::Local => Source::Local,
         }
     }

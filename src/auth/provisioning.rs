@@ -24,6 +24,16 @@ pub(super) struct Provisioning {
     meters: Arc<Meters>,
 }
 
+/// What is known here of a user whom the identity server calls active.
+pub(super) enum Vouched {
+    /// The local account, which may be disabled here.
+    For(Account),
+    /// Nobody knows the user here, and nobody may sign up.
+    Stranger,
+    /// An event that was told after the question concerns the user, and the answer may be older than that.
+    Overtaken,
+}
+
 impl Provisioning {
     pub(super) fn new(
         realm: &str,
@@ -35,11 +45,11 @@ impl Provisioning {
         Self { realm: realm.to_owned(), sign_up, accounts, clock, meters }
     }
 
-    /// The local account of a user whom the identity server just called active. `None`: nobody knows the user here, and
-    /// nobody may sign up.
-    pub(super) async fn active(&self, user: identity::User) -> Result<Option<Account>, StoreError> {
+    /// What is known here of a user whom the identity server just called active; `as_of`: how many events it had told when
+    /// it was asked.
+    pub(super) async fn active(&self, user: identity::User, as_of: u64) -> Result<Vouched, StoreError> {
         if !self.sign_up && !self.accounts.knows(&self.realm, &user.id).await? {
-            return Ok(None);
+            return Ok(Vouched::Stranger);
         }
         let now = self.clock.now();
         let subject = user.id.clone();
@@ -51,13 +61,16 @@ impl Provisioning {
             Err(_) => Provisioned::Failed,
         });
         let (account, _) = provisioned?;
+        if account.standing.last_event > as_of {
+            return Ok(Vouched::Overtaken);
+        }
         if !account.disabled {
-            return Ok(Some(account));
+            return Ok(Vouched::For(account));
         }
         // It may have been the identity server that disabled the user, which it has now taken back. What an operator
         // disabled stays so.
         self.accounts.set_disabled(&self.realm, &subject, false, now).await?;
-        Ok(Some(self.accounts.find(account.user.id).await?.unwrap_or(account)))
+        Ok(Vouched::For(self.accounts.find(account.user.id).await?.unwrap_or(account)))
     }
 
     /// Records that the identity server disabled a user, for the proofs that are good without asking again.

@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{AuthError, credentials::TokenProof, gate::Outcome, keyring::Keyring};
 use crate::{
-    db::{Accounts, StoreError},
+    db::{Account, Accounts, StoreError},
     domain::{
         Clock,
         principal::{Limits, Nonce, Owner, Principal, Reach, User},
@@ -38,6 +38,9 @@ impl Default for Settings {
         Self { life: Duration::from_secs(60 * 60), rotate_every: Duration::from_secs(24 * 60 * 60) }
     }
 }
+
+/// For whom a token is good, and the account if it is somebody's.
+type Admitted = (Principal, Option<Account>);
 
 /// Mints upload tokens and judges them.
 pub struct Tokens {
@@ -69,7 +72,8 @@ impl Tokens {
     /// Judges a token.
     pub(super) async fn judge(&self, proof: &TokenProof) -> Outcome {
         match self.admit(proof).await {
-            Ok(Ok(principal)) => Outcome::granted(principal),
+            Ok(Ok((principal, None))) => Outcome::granted(principal),
+            Ok(Ok((principal, Some(account)))) => Outcome::recalled(principal, account),
             Ok(Err(error)) => Outcome::Refused(error),
             Err(error) => {
                 tracing::error!(%error, "an upload token cannot be checked without the database");
@@ -78,12 +82,13 @@ impl Tokens {
         }
     }
 
-    async fn admit(&self, proof: &TokenProof) -> Result<Result<Principal, AuthError>, StoreError> {
+    async fn admit(&self, proof: &TokenProof) -> Result<Result<Admitted, AuthError>, StoreError> {
         let Some(token) = self.open(proof).await? else { return Ok(Err(AuthError::Invalid)) };
         if token.expires <= self.clock.now() {
             return Ok(Err(AuthError::TokenExpired));
         }
-        Ok(self.user(&token).await?.map(|user| principal(user, token)))
+        let account = self.account(&token).await?;
+        Ok(account.map(|account| (principal(account.as_ref().map(|account| account.user.clone()), token), account)))
     }
 
     /// What the text says, if one of our keys signed it.
@@ -93,7 +98,7 @@ impl Tokens {
     }
 
     /// For whom the token is good today.
-    async fn user(&self, token: &Token) -> Result<Result<Option<User>, AuthError>, StoreError> {
+    async fn account(&self, token: &Token) -> Result<Result<Option<Account>, AuthError>, StoreError> {
         let Owner::User(id) = token.owner else {
             return Ok(if self.anonymous { Ok(None) } else { Err(AuthError::TokenExpired) });
         };
@@ -101,7 +106,7 @@ impl Tokens {
             None => Err(AuthError::Invalid),
             Some(account) if account.disabled => Err(AuthError::Disabled),
             Some(account) if account.user.epoch != token.epoch => Err(AuthError::TokenExpired),
-            Some(account) => Ok(Some(account.user)),
+            Some(account) => Ok(Some(account)),
         })
     }
 }

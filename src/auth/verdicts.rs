@@ -70,6 +70,8 @@ pub struct Proven {
     pub user: User,
     /// What the identity server allows.
     pub limits: Limits,
+    /// How many events the identity server had told when it was asked.
+    pub as_of: u64,
 }
 
 /// Why a proof does not admit.
@@ -181,6 +183,11 @@ impl Verdicts {
         }
         meters.seconds.since(Source::Cache, begun);
         Some(verdict)
+    }
+
+    /// Forgets the verdict under `key`.
+    pub(super) async fn forget(&self, key: Key) {
+        self.board.positive.invalidate(&key).await;
     }
 
     fn join<F>(&self, key: Key, flight: Key, ask: F) -> Flight

@@ -26,7 +26,7 @@ pub use directory::Directory;
 
 use crate::{
     auth::{
-        identity::{self, Answer, Cache, MAX_MESSAGE_BYTES, Proof, Question, Status, VERSION, code},
+        identity::{self, Answer, Cache, Introspection, MAX_MESSAGE_BYTES, Proof, Question, Status, VERSION, code},
         passwords::{DUMMY, Hasher},
     },
     domain::{Clock, SystemClock, message_signature, signing},
@@ -134,6 +134,7 @@ impl Server {
     fn router(self) -> Router {
         Router::new()
             .route("/v1/verify", post(verify))
+            .route("/v1/introspect", post(introspect))
             .route("/v1/health", get(async || Json(json!({"status": "ok"}))))
             .layer(DefaultBodyLimit::max(MAX_MESSAGE_BYTES))
             .with_state(Arc::new(self))
@@ -148,7 +149,7 @@ impl Server {
 
     async fn answer(&self, question: &Question) -> Answer {
         if self.audience.as_ref().is_some_and(|audience| *audience != question.audience) {
-            return denied(question, code::AUDIENCE_MISMATCH, None);
+            return denied(&question.request_id, code::AUDIENCE_MISMATCH, None);
         }
         let users = self.users.current().await;
         let found = match &question.credential {
@@ -163,11 +164,21 @@ impl Server {
             }
             Proof::ApiKey { username, api_key } => shown(&users, username, api_key),
             Proof::Basic { username, password } => self.typed(&users, username, password).await,
-            Proof::Signature { .. } | Proof::Unknown => return Answer::to(question, Status::Unsupported),
+            Proof::Signature { .. } | Proof::Unknown => return Answer::to(&question.request_id, Status::Unsupported),
         };
         match found {
-            Ok(user) => active(question, user),
-            Err(Denial { code, user }) => denied(question, code, user),
+            Ok(user) => active(&question.request_id, user),
+            Err(Denial { code, user }) => denied(&question.request_id, code, user),
+        }
+    }
+
+    /// Whether a user may still act, without a proof.
+    async fn still(&self, question: &Introspection) -> Answer {
+        let users = self.users.current().await;
+        let found = users.of_id(&question.user_id).ok_or(Denial::of(code::UNKNOWN_USER));
+        match found.and_then(|user| enabled(user, None)) {
+            Ok(user) => active(&question.request_id, user),
+            Err(Denial { code, user }) => denied(&question.request_id, code, user),
         }
     }
 
@@ -243,19 +254,19 @@ impl Denial<'_> {
     }
 }
 
-fn active(question: &Question, user: &User) -> Answer {
+fn active(request_id: &str, user: &User) -> Answer {
     let cache = Cache { ttl_seconds: Some(TTL_SECONDS), scope: Some("proof".into()), vary: Vec::new() };
     Answer {
         user: Some(user.profile.clone()),
         limits: user.limits.clone(),
         cache: Some(cache),
-        ..Answer::to(question, Status::Active)
+        ..Answer::to(request_id, Status::Active)
     }
 }
 
-fn denied(question: &Question, code: &str, user: Option<&str>) -> Answer {
+fn denied(request_id: &str, code: &str, user: Option<&str>) -> Answer {
     let user = user.map(|id| identity::User { id: id.to_owned(), ..identity::User::default() });
-    Answer { code: Some(code.to_owned()), user, ..Answer::to(question, Status::Denied) }
+    Answer { code: Some(code.to_owned()), user, ..Answer::to(request_id, Status::Denied) }
 }
 
 async fn verify(
@@ -266,18 +277,39 @@ async fn verify(
     if !server.trusts(&headers) {
         return unanswered(StatusCode::UNAUTHORIZED, code::SERVICE_UNAUTHORIZED, "the service token is not right");
     }
-    let question = match body {
-        Ok(body) => serde_json::from_slice::<Question>(&body),
-        Err(rejection) => return unanswered(rejection.status(), "malformed_question", "the question cannot be read"),
-    };
-    match question {
+    match read::<Question>(body) {
         Ok(question) if question.version == VERSION => Json(server.answer(&question).await).into_response(),
-        Ok(_) => unanswered(StatusCode::BAD_REQUEST, "unsupported_version", "this server speaks version 1"),
-        Err(error) => {
-            let place = format!("not a question: line {} column {}", error.line(), error.column());
-            unanswered(StatusCode::BAD_REQUEST, "malformed_question", &place)
-        }
+        Ok(_) => other_version(),
+        Err(refusal) => refusal,
     }
+}
+
+async fn introspect(
+    State(server): State<Arc<Server>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    if !server.trusts(&headers) {
+        return unanswered(StatusCode::UNAUTHORIZED, code::SERVICE_UNAUTHORIZED, "the service token is not right");
+    }
+    match read::<Introspection>(body) {
+        Ok(question) if question.version == VERSION => Json(server.still(&question).await).into_response(),
+        Ok(_) => other_version(),
+        Err(refusal) => refusal,
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Response> {
+    let body =
+        body.map_err(|refused| unanswered(refused.status(), "malformed_question", "the question cannot be read"))?;
+    serde_json::from_slice(&body).map_err(|error| {
+        let place = format!("not a question: line {} column {}", error.line(), error.column());
+        unanswered(StatusCode::BAD_REQUEST, "malformed_question", &place)
+    })
+}
+
+fn other_version() -> Response {
+    unanswered(StatusCode::BAD_REQUEST, "unsupported_version", "this server speaks version 1")
 }
 
 /// What is said when there is no question to answer. It has no `status`, so that nobody takes it for an answer.

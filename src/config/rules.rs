@@ -9,7 +9,10 @@ use hyper::{
 use secrecy::ExposeSecret as _;
 
 use super::Config;
-use crate::{auth::identity::check_name, domain::token::LONGEST_LIFE};
+use crate::{
+    auth::identity::{Settings as Identity, check_name},
+    domain::token::LONGEST_LIFE,
+};
 
 /// First path segments that belong to the service itself.
 const OWN_ROUTES: [&str; 8] = ["admin", "api", "client", "demo", "healthz", "metrics", "openapi.json", "readyz"];
@@ -18,6 +21,8 @@ const OWN_FIELDS: [&str; 6] = ["api_key", "md5", "signature", "timestamp", "uplo
 /// Headers that mean something else on every request.
 const OWN_HEADERS: [&str; 6] =
     ["authorization", "connection", "content-length", "content-type", "host", "transfer-encoding"];
+/// Least length of a token that others must not guess.
+const LEAST_TOKEN_BYTES: usize = 16;
 /// What counts as for ever; more only overflows somewhere.
 const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 const SECOND: Duration = Duration::from_secs(1);
@@ -116,6 +121,9 @@ fn identity(config: &Config, found: &mut Findings) {
     if !identity.token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
         found.push(("identity.token", "must consist of visible ASCII characters: it is sent in a header".into()));
     }
+    if let Some(reason) = events_token(identity) {
+        found.push(("identity.events_token", reason.into()));
+    }
     for (key, name) in [("identity.audience", &identity.audience), ("identity.realm", &identity.realm)] {
         if let Err(reason) = check_name(name) {
             found.push((key, reason));
@@ -128,8 +136,23 @@ fn identity(config: &Config, found: &mut Findings) {
     between("identity.connect_timeout", identity.connect_timeout, instant..=MINUTE, found);
     between("identity.try_timeout", identity.try_timeout, instant..=MINUTE, found);
     between("identity.deadline", identity.deadline, instant..=MINUTE, found);
+    between("identity.revalidate_every", identity.revalidate_every, MINUTE..=24 * HOUR, found);
+    between("identity.stale_if_error", identity.stale_if_error, Duration::ZERO..=24 * HOUR, found);
     if (identity.deadline..=MINUTE).contains(&identity.try_timeout) && identity.try_timeout != identity.deadline {
         found.push(("identity.try_timeout", "must not be longer than identity.deadline".into()));
+    }
+}
+
+fn events_token(identity: &Identity) -> Option<&'static str> {
+    let token = identity.events_token.expose_secret();
+    if token.is_empty() {
+        None
+    } else if token.len() < LEAST_TOKEN_BYTES || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Some("must be at least 16 visible ASCII characters")
+    } else if token == identity.token.expose_secret() {
+        Some("must be another secret than identity.token, or whoever is asked could speak for the identity server")
+    } else {
+        None
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Config;
 
 /// Keys that hold secrets; each may be given as `KEY_file` instead.
-pub(super) const SECRETS: [&str; 3] = ["auth.pepper", "database.url", "identity.token"];
+pub(super) const SECRETS: [&str; 4] = ["auth.pepper", "database.url", "identity.events_token", "identity.token"];
 
 /// Sections and keys of planned features. Refused rather than ignored: who sets `server.tls` relies on it.
 const PLANNED: [&str; 9] = [

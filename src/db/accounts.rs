@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 
 use super::{
-    Account, Accounts, Profile, StoreError, Written,
+    Account, Accounts, Profile, Standing, StoreError, Written,
     dialect::Dialect,
     store::{Fields, Statement, Store, hold},
 };
@@ -29,7 +29,8 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, realm, subject, username, email, display_name, groups_json, profile_version, ",
-            "disabled_by_idp, disabled_by_admin, token_epoch FROM users ",
+            "disabled_by_idp, disabled_by_admin, token_epoch, last_event, revalidated, ",
+            "(SELECT flushed FROM identity_realms WHERE identity_realms.realm = users.realm) AS flushed FROM users ",
             $rest
         )
     };
@@ -63,6 +64,11 @@ const SPEND: &str = "INSERT INTO spent_proofs (proof, until) VALUES ($1, $2) ON 
 
 const FORGET_SPENT: &str = "
     DELETE FROM spent_proofs WHERE proof IN (SELECT proof FROM spent_proofs WHERE until < $1 LIMIT $2)";
+
+const LAST_EVENT: &str = "SELECT realm, events FROM identity_realms WHERE realm = $1";
+
+const REVALIDATED: &str = "
+    UPDATE users SET revalidated = $2 WHERE id = $1 AND (revalidated IS NULL OR revalidated <= $3)";
 
 const BEAT: &str = "
     INSERT INTO probe (id, beats) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET beats = probe.beats + 1";
@@ -126,6 +132,16 @@ impl<DB: Dialect> Accounts for Store<DB> {
         self.change(sqlx::query(FORGET_SPENT).bind(now.as_microsecond()).bind(i64::from(limit))).await
     }
 
+    async fn last_event(&self, realm: &str) -> Result<u64, StoreError> {
+        let row = sqlx::query(LAST_EVENT).bind(realm.to_owned()).fetch_optional(&self.read).await?;
+        row.map_or(Ok(0), |row| Fields::<DB>::of(&row, "identity_realms", "realm")?.count("events"))
+    }
+
+    async fn revalidated(&self, id: UserId, at: Timestamp, unless_after: Timestamp) -> Result<(), StoreError> {
+        let query = sqlx::query(REVALIDATED).bind(id.to_string()).bind(at.as_microsecond());
+        self.change(query.bind(unless_after.as_microsecond())).await.map(drop)
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         // A write that is committed: an open database on a full or read-only disk still answers questions.
         self.change(sqlx::query(BEAT)).await.map(drop)
@@ -174,6 +190,7 @@ struct Row {
     facts: Known,
     disabled: bool,
     epoch: u64,
+    standing: Standing,
 }
 
 /// What the database knows of a profile's user.
@@ -235,7 +252,15 @@ impl Row {
             false => profile.username.clone(),
         };
         let facts = Known { username, ..Known::default() }.told(profile, true);
-        Self { id, realm: profile.realm.clone(), subject: profile.subject.clone(), facts, disabled: false, epoch: 0 }
+        Self {
+            id,
+            realm: profile.realm.clone(),
+            subject: profile.subject.clone(),
+            facts,
+            disabled: false,
+            epoch: 0,
+            standing: Standing::default(),
+        }
     }
 
     fn read<DB: Dialect>(row: &DB::Row) -> Result<Self, StoreError> {
@@ -249,12 +274,14 @@ impl Row {
         };
         let disabled = row.get::<bool>("disabled_by_idp")? || row.get::<bool>("disabled_by_admin")?;
         let (realm, subject) = (row.get("realm")?, row.get("subject")?);
-        Ok(Self { id: row.parsed("id")?, realm, subject, facts, disabled, epoch: row.count("token_epoch")? })
+        let last_event = row.count("last_event")?.max(row.maybe_count("flushed")?.unwrap_or_default());
+        let standing = Standing { last_event, revalidated: row.maybe_time("revalidated")? };
+        Ok(Self { id: row.parsed("id")?, realm, subject, facts, disabled, epoch: row.count("token_epoch")?, standing })
     }
 
     fn account(self) -> Account {
         let user = User { id: self.id, realm: self.realm, username: self.facts.username, epoch: self.epoch };
-        Account { user, subject: self.subject, disabled: self.disabled }
+        Account { user, subject: self.subject, disabled: self.disabled, standing: self.standing }
     }
 }
 

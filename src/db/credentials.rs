@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use sqlx::Transaction;
 
 use super::{
-    Account, Credentials, KeptKey, LOCAL_REALM, LocalUser, Person, StoreError,
+    Account, Credentials, KeptKey, LOCAL_REALM, LocalUser, Person, Standing, StoreError,
     accounts::RAISE_EPOCH,
     dialect::Dialect,
     store::{Fields, Statement, Store},
@@ -170,7 +170,7 @@ fn account<DB: Dialect>(row: &DB::Row) -> Result<Account, StoreError> {
     let (realm, username, epoch) = (row.get("realm")?, row.get("username")?, row.count("token_epoch")?);
     let user = User { id: row.parsed("id")?, realm, username, epoch };
     let disabled = row.get::<bool>("disabled_by_idp")? || row.get::<bool>("disabled_by_admin")?;
-    Ok(Account { user, subject: row.get("subject")?, disabled })
+    Ok(Account { user, subject: row.get("subject")?, disabled, standing: Standing::default() })
 }
 
 fn user<DB: Dialect>(row: &DB::Row) -> Result<LocalUser, StoreError> {

@@ -6,6 +6,7 @@
 mod accounts;
 mod credentials;
 mod dialect;
+mod events;
 mod operations;
 mod store;
 mod token_keys;
@@ -21,6 +22,7 @@ pub use crate::domain::profile::Profile;
 use crate::domain::{
     Durability, Timestamp, UploadId, UserId,
     digest::Digest,
+    events::Event,
     keys::{KeyHash, KeyId},
     limits::{Allowance, Usage},
     principal::{Binding, Owner, ProofHash, Scopes, Spend, User},
@@ -42,6 +44,8 @@ pub struct Stores {
     pub credentials: Arc<dyn Credentials>,
     /// What upload tokens are signed with.
     pub token_keys: Arc<dyn TokenKeys>,
+    /// What the identity server told of its own accord.
+    pub identity_events: Arc<dyn IdentityEvents>,
     /// Facts beyond one owner, and what operators did.
     pub operations: Arc<dyn Operations>,
     database: Arc<dyn Close>,
@@ -55,6 +59,7 @@ impl Stores {
             accounts: store.clone(),
             credentials: store.clone(),
             token_keys: store.clone(),
+            identity_events: store.clone(),
             operations: store.clone(),
             database: store,
         }
@@ -224,8 +229,26 @@ pub trait Accounts: Send + Sync + 'static {
     /// Forgets at most `limit` spent proofs that need not be remembered at `now`. Returns how many.
     async fn forget_spent(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
+    /// The number of the last event that the realm's identity server told; 0: none.
+    async fn last_event(&self, realm: &str) -> Result<u64, StoreError>;
+
+    /// Records that the identity server called the user active at `at`, unless it is recorded of a time after
+    /// `unless_after`.
+    async fn revalidated(&self, id: UserId, at: Timestamp, unless_after: Timestamp) -> Result<(), StoreError>;
+
     /// Proves that the database answers and can be written.
     async fn check(&self) -> Result<(), StoreError>;
+}
+
+/// What an identity server tells of its own accord.
+#[async_trait]
+pub trait IdentityEvents: Send + Sync + 'static {
+    /// Records an event of the realm's identity server with all that follows from it. `false`: it was told before, and
+    /// nothing changed.
+    async fn hear(&self, realm: &str, event: &Event, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Forgets at most `limit` ids of events that were heard before then. Returns how many.
+    async fn forget_events(&self, heard_before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 }
 
 /// The realm of users who are known here, and not by an identity server.
@@ -388,6 +411,17 @@ pub struct Account {
     pub subject: String,
     /// Disabled by the identity server or by an operator.
     pub disabled: bool,
+    /// How the user stands with the identity server.
+    pub standing: Standing,
+}
+
+/// How a user stands with the identity server. Of a local user it says nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The number of the last event that concerned the user. What was asked for before it is not to be believed.
+    pub last_event: u64,
+    /// When the identity server last called the user active, to within the time that the writing of it is spared.
+    pub revalidated: Option<Timestamp>,
 }
 
 /// What went wrong in the database.

@@ -5,6 +5,7 @@
 
 pub mod content_digest;
 pub mod digest;
+pub mod events;
 pub mod keys;
 pub mod limits;
 pub mod message_signature;
@@ -12,6 +13,7 @@ pub mod names;
 pub mod operators;
 pub mod principal;
 pub mod profile;
+pub mod revalidation;
 pub mod ring;
 pub mod signing;
 pub mod token;

@@ -13,6 +13,7 @@ pub mod cors;
 mod cross_site;
 mod detail;
 pub mod digested;
+pub mod events;
 pub mod extract;
 pub mod form;
 pub mod headers;

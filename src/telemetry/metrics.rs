@@ -80,6 +80,8 @@ fn auth(to: &mut Text, auth: &auth::meters::Meters) {
     to.meter("auth_verdicts_shared_total", "Requests that waited for the question of another.", &auth.shared);
     to.meter("auth_verdicts_kept", "Verdicts remembered, as of the last one that was added.", &auth.kept);
     to.meter("auth_guesses_slowed_total", "Wrong or unjudged credentials that were slowed.", &auth.slowed);
+    to.meter("auth_stale_admitted_total", "Requests admitted by an earlier verdict during an outage.", &auth.stale);
+    to.meter("identity_events_total", "Events that the identity server told.", &auth.events);
     to.meter("auth_provisioned_total", "Local users written from the identity server's answers.", &auth.provisioned);
 }
 

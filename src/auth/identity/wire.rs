@@ -45,6 +45,26 @@ pub struct Question {
     pub want: Vec<String>,
 }
 
+/// `POST {base}/v1/introspect`: may this user still act? The answer is the same as to a [`Question`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Introspection {
+    /// [`VERSION`].
+    pub version: String,
+    /// Names the question; the answer repeats it.
+    pub request_id: String,
+    /// Under which name the service files this identity server's users.
+    #[serde(default)]
+    pub realm: String,
+    /// Which service the user would act at.
+    #[serde(default)]
+    pub audience: String,
+    /// Who asks.
+    #[serde(default)]
+    pub service: Service,
+    /// The user, by the identity server's id.
+    pub user_id: String,
+}
+
 /// The service that asks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -293,6 +313,8 @@ pub mod code {
     pub const USER_DISABLED: &str = "user_disabled";
     /// The signed time is too far from the server's.
     pub const TIMESTAMP_OUT_OF_WINDOW: &str = "timestamp_out_of_window";
+    /// No such user.
+    pub const UNKNOWN_USER: &str = "unknown_user";
     /// The proof was used before.
     pub const REPLAYED: &str = "replayed";
     /// The key asks for a stronger signature scheme.
@@ -306,11 +328,11 @@ pub mod code {
 }
 
 impl Answer {
-    /// An answer to `question` with nothing but its status.
-    pub fn to(question: &Question, status: Status) -> Self {
+    /// An answer to the question of that id with nothing but its status.
+    pub fn to(request_id: &str, status: Status) -> Self {
         Self {
             version: VERSION.to_owned(),
-            request_id: question.request_id.clone(),
+            request_id: request_id.to_owned(),
             status,
             user: None,
             key: None,

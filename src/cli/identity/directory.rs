@@ -126,6 +126,11 @@ impl Users {
         self.names.get(username).map(|user| &self.users[*user])
     }
 
+    /// The user of that id.
+    pub(super) fn of_id(&self, id: &str) -> Option<&User> {
+        self.users.iter().find(|user| user.profile.id == id)
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let file: UsersFile = toml::from_str(text).map_err(|error| placed(text, &error))?;
         let mut all = Self { users: Vec::new(), names: HashMap::new(), keys: HashMap::new() };

@@ -29,11 +29,11 @@ async fn reuse_within_the_window_and_afterwards_for_what_was_created() {
     let upload = UploadId::new();
     house.accounts.bind(hash(&ann()), upload, user.id);
     assert!(house.admit(&ann()).await.expect("admitted").may_create);
-    house.clock.advance(9000 * SECOND);
+    house.clock.advance(1400 * SECOND);
     server.set(Mode::Page(500));
     let later = house.admit(&ann()).await.expect("the binding stands");
     assert_eq!((later.reach, later.may_create, later.binding), (Reach::Only(vec![upload]), false, None));
-    assert_eq!((later.user, server.calls()), (Some(user.clone()), 1));
+    assert_eq!((later.user, server.calls()), (Some(user.clone()), 2), "asked in vain whether the user may still act");
     let forged = triple("key", &NOW.to_string(), &"0".repeat(64));
     assert!(matches!(house.refusal(&forged).await, AuthError::Stale { .. }), "the binding is the whole proof's");
     house.accounts.disable_by_operator(user.id);

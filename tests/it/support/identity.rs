@@ -18,7 +18,7 @@ use axum::{
     routing::any,
 };
 use chunkgate::{
-    db::{Account, Accounts, Profile, StoreError, Written},
+    db::{Account, Accounts, Profile, Standing, StoreError, Written},
     domain::{
         Clock, Timestamp, UploadId, UserId, after, before,
         principal::{ProofHash, User},
@@ -293,7 +293,8 @@ impl Accounts for MemoryAccounts {
         }
         let (realm, username) = (profile.realm.clone(), profile.username.clone());
         let user = User { id: UserId::new(), realm, username, epoch: 0 };
-        let account = Account { user, subject: profile.subject.clone(), disabled: false };
+        let account =
+            Account { user, subject: profile.subject.clone(), disabled: false, standing: Standing::default() };
         memory.accounts.push(account.clone());
         Ok((account, Written::Created))
     }
@@ -344,6 +345,19 @@ impl Accounts for MemoryAccounts {
         let before = memory.spent.len();
         memory.spent.retain(|_, until| *until > now);
         Ok((before - memory.spent.len()) as u64)
+    }
+
+    async fn last_event(&self, _: &str) -> Result<u64, StoreError> {
+        self.open().map(|_| 0)
+    }
+
+    async fn revalidated(&self, id: UserId, at: Timestamp, unless_after: Timestamp) -> Result<(), StoreError> {
+        let mut memory = self.open()?;
+        if let Some(account) = memory.accounts.iter_mut().find(|account| account.user.id == id) {
+            let last = &mut account.standing.revalidated;
+            *last = Some(last.filter(|last| *last > unless_after).unwrap_or(at));
+        }
+        Ok(())
     }
 
     async fn check(&self) -> Result<(), StoreError> {
