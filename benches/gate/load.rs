@@ -1,0 +1,65 @@
+//! Who uses the processors, by the kernel's account (proc(5)).
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use crate::{Fault, stage::Stage};
+
+/// A tick of the account; the same on every Linux.
+const TICK: Duration = Duration::from_millis(10);
+
+/// What a process has used so far, in all its threads.
+pub(crate) fn cpu(process: u32) -> Result<Duration, Fault> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The second field is a name in parentheses, which may hold blanks; fields 14 and 15 are user and system.
+    let (_, rest) = stat.rsplit_once(')').ok_or("a strange account")?;
+    sum(rest.split_whitespace().skip(11).take(2))
+}
+
+/// What the whole machine has used.
+fn machine() -> Result<Duration, Fault> {
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().unwrap_or_default();
+    // user nice system, and after idle and iowait: irq softirq steal.
+    let fields = line.split_whitespace().skip(1).enumerate();
+    sum(fields.filter(|(at, _)| [0, 1, 2, 5, 6, 7].contains(at)).map(|(_, ticks)| ticks))
+}
+
+fn sum<'a>(ticks: impl Iterator<Item = &'a str>) -> Result<Duration, Fault> {
+    let ticks: Vec<u32> = ticks.map(str::parse).collect::<Result<_, _>>()?;
+    Ok(TICK * ticks.into_iter().sum())
+}
+
+/// The machine's work and ours, up to a moment or since one.
+pub(crate) struct Load {
+    at: Instant,
+    wall: Duration,
+    machine: Duration,
+    ours: Duration,
+}
+
+impl Load {
+    pub(crate) fn now(stage: &Stage) -> Result<Self, Fault> {
+        let ours = [std::process::id(), stage.service_id(), stage.identity_id()].map(cpu);
+        let ours = ours.into_iter().sum::<Result<_, _>>()?;
+        Ok(Self { at: Instant::now(), wall: Duration::ZERO, machine: machine()?, ours })
+    }
+
+    pub(crate) fn since(self, before: &Self) -> Self {
+        let (wall, machine, ours) = (self.at - before.at, self.machine - before.machine, self.ours - before.ours);
+        Self { at: self.at, wall, machine, ours }
+    }
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (wall, other) = (self.wall.as_secs_f64(), self.machine.saturating_sub(self.ours).as_secs_f64());
+        writeln!(f, "other work on the machine: {other:.1} s of processors in {wall:.1} s")?;
+        match other > wall / 10.0 {
+            true => writeln!(f, "DISTRUST THIS RUN: that is more than a tenth"),
+            false => Ok(()),
+        }
+    }
+}
