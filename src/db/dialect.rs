@@ -118,8 +118,8 @@ pub(super) async fn open_sqlite(path: &str, readers: u32, durability: Durability
     let options = sqlite_options(path, durability);
     migrate_sqlite(&options).await.map_err(|error| error.within(&format!("cannot open {path}")))?;
     // One writer: writers of this process queue for the connection instead of finding the file busy.
-    let write = pool(1).connect_lazy_with(options.clone());
-    let read = pool(readers).connect_lazy_with(options.pragma("query_only", "ON"));
+    let write = file_pool(1).connect_lazy_with(options.clone());
+    let read = file_pool(readers).connect_lazy_with(options.pragma("query_only", "ON"));
     Ok(Store { read, write })
 }
 
@@ -190,6 +190,12 @@ fn address(options: &PgConnectOptions) -> String {
 
 fn pool<DB: Database>(most: u32) -> PoolOptions<DB> {
     PoolOptions::new().max_connections(most.max(1)).acquire_timeout(PATIENCE)
+}
+
+/// A connection to a file does not break while it is idle. To ask each one before its use whether it did would be one more
+/// way to its thread and back for every statement.
+fn file_pool(most: u32) -> PoolOptions<Sqlite> {
+    pool(most).test_before_acquire(false)
 }
 
 /// Whether the disk of the database is full: SQLITE_FULL, or PostgreSQL's `disk_full`.
