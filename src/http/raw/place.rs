@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use super::wire::Wire;
 use crate::{
     domain::{
-        UploadId,
+        Timestamp, UploadId,
         digest::Algorithm,
         names::display_name,
         principal::{Principal, Scope},
@@ -61,6 +61,12 @@ impl Sent {
         Ok(Self { name: name(headers)?, content_type, total, start, length, keep })
     }
 
+    /// Whether it begins where this upload stands.
+    fn continues(&self, upload: &Upload, now: Timestamp) -> bool {
+        let is_open = upload.size == Some(self.total) && upload.state_at(now) == State::Receiving;
+        is_open && self.start.is_none_or(|start| start == upload.offset)
+    }
+
     /// What is claimed of `length` bytes of it.
     fn claim(&self, at: At, length: u64) -> Claim {
         Claim { at, length: Some(length), size: Some(self.total), last: false }
@@ -109,13 +115,19 @@ pub(super) async fn chunk(
     if sent.start != Some(0) && !by.scopes.contain(Scope::Write) {
         return Err(UploadError::OutOfScope { scope: Scope::Write }.into());
     }
-    let mut candidates = app.uploads.candidates(by, &name, sent.total).await?;
+    let now = app.uploads.now();
     let hinted = hinted.filter(|upload| upload.filename == name);
+    // The upload that the cookie names is judged before any other. Nearly every chunk of a page goes on in it, and needs no
+    // search.
+    if let Some(upload) = hinted.as_ref().filter(|upload| sent.continues(upload, now)) {
+        let at = sent.start.map_or(At::Tail, At::Exactly);
+        return append(app, by, Target::Known(upload.id), sent.keep, sent.claim(at, sent.length), body).await;
+    }
+    let mut candidates = app.uploads.candidates(by, &name, sent.total).await?;
     if let Some(upload) = hinted.as_ref().filter(|upload| upload.size == Some(sent.total)) {
         candidates.retain(|other| other.id != upload.id);
         candidates.insert(0, upload.clone());
     }
-    let now = app.uploads.now();
     let (open, over): (Vec<_>, Vec<_>) =
         candidates.into_iter().partition(|upload| upload.state_at(now) == State::Receiving);
     let Some(start) = sent.start else {
@@ -126,14 +138,10 @@ pub(super) async fn chunk(
             None => append(app, by, new(&name, sent), sent.keep, sent.claim(At::Exactly(0), sent.length), body).await,
         };
     };
-    // The upload that the cookie names is judged before any other, and a repetition before a continuation: a chunk that
-    // was sent again must not go on in another file of the same name and size that happens to stand where it begins.
+    // The one that the cookie names comes first here too, and a repetition before a continuation: a chunk that was sent again
+    // must not go on in another file of the same name and size that happens to stand where it begins.
     let is_hinted = |upload: &&Upload| hinted.as_ref().is_some_and(|hinted| hinted.id == upload.id);
     let (hint, others) = open.split_at(open.iter().take(1).filter(is_hinted).count());
-    if let Some(upload) = hint.iter().find(|upload| upload.offset == start) {
-        return append(app, by, Target::Known(upload.id), sent.keep, sent.claim(At::Exactly(start), sent.length), body)
-            .await;
-    }
     let mut body = body;
     for group in [hint, others] {
         body = match replayed(app, by, group, start, sent, body).await? {
