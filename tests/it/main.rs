@@ -9,6 +9,7 @@ mod config;
 mod conformance;
 mod content;
 mod cors;
+mod cost;
 mod cross_site;
 mod db;
 mod delegated;

@@ -90,6 +90,13 @@ impl Watch {
         self.search("the log", &logged)
     }
 
+    /// How many of the lines that were logged and not yet searched have all of this in them.
+    pub(crate) fn lines(&self, all: &[&str]) -> usize {
+        let log = lock(&self.0.log);
+        let has = |line: &&[u8]| all.iter().all(|text| memmem::find(line, text.as_bytes()).is_some());
+        log.split(|byte| *byte == b'\n').filter(has).count()
+    }
+
     /// Searches everything in a database: of SQLite the files themselves, with what was deleted and not yet overwritten.
     pub(crate) async fn search_database(&self, settings: &db::Settings) -> Vec<String> {
         let url = settings.url.expose_secret();
