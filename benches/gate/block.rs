@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     Fault,
-    load::cpu,
+    load::{cpu, switches},
     stage::Stage,
     way::{Sender, Way},
     wire::{Connection, Request},
@@ -25,6 +25,8 @@ pub(crate) struct Block {
     pub(crate) service: Duration,
     /// What the identity server used meanwhile.
     pub(crate) identity: Duration,
+    /// How often the service's threads waited meanwhile.
+    pub(crate) switches: u64,
 }
 
 /// Sends a file of a first chunk, which is not timed, and `chunks` more.
@@ -48,7 +50,8 @@ pub(crate) fn send(stage: &Stage, way: Way, round: usize, chunks: usize) -> Resu
 }
 
 fn timed(stage: &Stage, connection: &mut Connection, requests: &[Vec<u8>]) -> Result<Block, Fault> {
-    let used = || Ok::<_, Fault>((cpu(stage.service_id())?, cpu(stage.identity_id())?));
+    let (service, identity) = (stage.service_id(), stage.identity_id());
+    let used = || Ok::<_, Fault>((cpu(service)?, cpu(identity)?, switches(service)?));
     let mut spans = Vec::with_capacity(requests.len());
     let (before, began) = (used()?, Instant::now());
     for request in requests {
@@ -59,7 +62,8 @@ fn timed(stage: &Stage, connection: &mut Connection, requests: &[Vec<u8>]) -> Re
     }
     let (wall, after) = (began.elapsed(), used()?);
     spans.sort();
-    Ok(Block { spans, wall, service: after.0 - before.0, identity: after.1 - before.1 })
+    let (service, identity) = (after.0 - before.0, after.1 - before.1);
+    Ok(Block { spans, wall, service, identity, switches: after.2.saturating_sub(before.2) })
 }
 
 /// A chunk as a page of django-chunked-uploads sends it.

@@ -47,18 +47,20 @@ impl Block {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "                                       against anonymous      CPU s / 1000 requests")?;
-        writeln!(f, "way         requests/s  p50 µs  p99 µs  throughput   p50 µs    service     identity")?;
+        writeln!(f, "                                       against anonymous     switches  CPU s / 1000 requests")?;
+        writeln!(f, "way         requests/s  p50 µs  p99 µs  throughput   p50 µs  / request  service     identity")?;
         for way in Way::ALL {
+            let name = way.name();
             let rate = self.median(way, |own, _| own.rate());
             let [p50, p99] = [50, 99].map(|hundredths| self.median(way, |own, _| own.percentile(hundredths)));
-            let ratio = self.median(way, |own, first| own.rate() / first.rate());
+            write!(f, "{name:<10}  {rate:>10.0}  {p50:>6.0}  {p99:>6.0}  ")?;
+            let ratio = self.median(way, |own, first| 100.0 * own.rate() / first.rate());
             let more = self.median(way, |own, first| own.percentile(50) - first.percentile(50));
-            let [service, identity] =
-                [self.seconds(way, |block| block.service), self.seconds(way, |block| block.identity)];
-            let name = way.name();
-            write!(f, "{name:<10}  {rate:>10.0}  {p50:>6.0}  {p99:>6.0}  {:>8.1} %  {more:>+7.0}", ratio * 100.0)?;
-            writeln!(f, "  {service:>9.3}    {identity:>9.3}")?;
+            let switches = self.median(way, |own, _| own.switches as f64 / own.spans.len() as f64);
+            write!(f, "{ratio:>8.1} %  {more:>+7.0}  {switches:>9.1}  ")?;
+            let service = self.seconds(way, |block| block.service);
+            let identity = self.seconds(way, |block| block.identity);
+            writeln!(f, "{service:>7.3}  {identity:>11.3}")?;
         }
         Ok(())
     }

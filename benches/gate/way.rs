@@ -1,7 +1,7 @@
 //! The four ways past the gate, and somebody who goes one of them.
 //!
-//! Each names its upload so that the door finds it with one look: who presents nothing by the cookie, a token by itself,
-//! a user by the file's name. So what differs between two ways is what the gate does, and nothing behind it.
+//! Each names its upload so that the door finds it with one look by its id: a token by itself, the others by the cookie, as
+//! a page sends it. So what differs between two ways is what the gate does, and nothing behind it.
 
 use chunkgate::domain::{
     Clock as _, SystemClock,
@@ -81,12 +81,13 @@ impl<'a> Sender<'a> {
 
     /// The request, written down with what the way presents.
     pub(crate) fn written(&self, request: Request<'_>) -> Result<Vec<u8>, Fault> {
+        let cookie = |known: &Known| ("cookie".to_owned(), format!("chunkgate_session={}", known.id));
         let presented = match (self.way, &self.known) {
-            (Way::Anonymous, None) => Vec::new(),
-            (Way::Anonymous, Some(Known { id, .. })) => named([("cookie", format!("chunkgate_session={id}"))]),
-            (Way::Token, Some(Known { token, .. })) => named([("upload-token", token.clone())]),
-            (Way::Token, None) | (Way::Cached, _) => self.v1.clone(),
-            (Way::V2, _) => self.v2(&request)?,
+            (Way::Anonymous, known) => known.iter().map(cookie).collect(),
+            (Way::Cached, known) => self.v1.iter().cloned().chain(known.as_ref().map(cookie)).collect(),
+            (Way::Token, None) => self.v1.clone(),
+            (Way::Token, Some(known)) => named([("upload-token", known.token.clone())]),
+            (Way::V2, known) => self.v2(&request)?.into_iter().chain(known.as_ref().map(cookie)).collect(),
         };
         let fields = [request.fields, presented].concat();
         Ok(Request { fields, ..request }.written(self.stage.service))
