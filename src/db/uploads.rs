@@ -32,7 +32,7 @@ macro_rules! select {
         concat!(
             "SELECT id, owner, filename, content_type, state, offset_bytes, size_bytes, digest_algorithm, ",
             "digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes, ",
-            "max_total_bytes, max_chunk_bytes, requests_per_minute, ttl_seconds FROM uploads ",
+            "max_total_bytes, max_chunk_bytes, requests_per_minute, ttl_seconds, metadata, completes FROM uploads ",
             $rest
         )
     };
@@ -41,8 +41,9 @@ macro_rules! select {
 const INSERT: &str = "
     INSERT INTO uploads (id, owner, filename, content_type, state, offset_bytes, size_bytes, digest_algorithm,
         digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes,
-        max_total_bytes, max_chunk_bytes, requests_per_minute, ttl_seconds)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)";
+        max_total_bytes, max_chunk_bytes, requests_per_minute, ttl_seconds, metadata, completes)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
+        $24)";
 
 // Two exclusive bindings of a proof meet in the primary key, an exclusive and a shared one in this condition.
 const BIND: &str = "
@@ -316,7 +317,9 @@ fn insert<DB: Dialect>(upload: &Upload) -> Result<Statement<'static, DB>, StoreE
         .bind(upload.kept.max_total_bytes.map(|limit| count("max_total_bytes", limit)).transpose()?)
         .bind(upload.kept.max_chunk_bytes.map(|limit| count("max_chunk_bytes", limit)).transpose()?)
         .bind(upload.kept.requests_per_minute.map(|limit| count("requests_per_minute", limit)).transpose()?)
-        .bind(upload.kept.ttl_seconds.map(|limit| count("ttl_seconds", limit)).transpose()?))
+        .bind(upload.kept.ttl_seconds.map(|limit| count("ttl_seconds", limit)).transpose()?)
+        .bind(upload.metadata.clone())
+        .bind(upload.completes))
 }
 
 async fn spend_within<DB: Dialect>(tx: &mut Transaction<'static, DB>, spend: Option<Spend>) -> Result<(), StoreError> {
@@ -354,6 +357,8 @@ pub(super) fn upload<DB: Dialect>(row: &DB::Row) -> Result<Upload, StoreError> {
         owner: if owner.is_empty() { None } else { Some(row.parsed("owner")?) },
         filename: row.get("filename")?,
         content_type: row.get("content_type")?,
+        metadata: row.get("metadata")?,
+        completes: row.get("completes")?,
         state: State::named(&row.get::<String>("state")?).ok_or_else(|| row.corrupt("state"))?,
         offset: row.count("offset_bytes")?,
         size: row.maybe_count("size_bytes")?,

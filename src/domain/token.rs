@@ -262,6 +262,8 @@ mod tests {
             placement: None,
             tail_start: 0,
             max_bytes: None,
+            metadata: None,
+            completes: false,
             kept: Default::default(),
             created,
             updated: created,

@@ -68,6 +68,10 @@ pub struct Upload {
     pub filename: String,
     /// The client's content type, for display and delivery.
     pub content_type: Option<String>,
+    /// The client's own words about it, given back as they came.
+    pub metadata: Option<String>,
+    /// Whether it is complete as soon as its length is reached. Else its client says when.
+    pub completes: bool,
     /// Where it stands. [`Upload::state_at`] also knows what has expired but was not yet collected.
     pub state: State,
     /// Bytes acknowledged. Never more than the content store holds.
@@ -301,6 +305,11 @@ impl Upload {
         self.size.unwrap_or(self.offset)
     }
 
+    /// Whether its last byte is there and nobody has completed it yet, though no client will say so.
+    pub fn is_to_be_completed(&self, now: Timestamp) -> bool {
+        self.completes && self.size == Some(self.offset) && self.state_at(now) == State::Receiving
+    }
+
     /// Whose it is.
     pub fn owner(&self) -> Owner {
         self.owner.map_or(Owner::Nobody, Owner::User)
@@ -445,6 +454,8 @@ mod tests {
             placement: None,
             tail_start: 0,
             max_bytes: None,
+            metadata: None,
+            completes: false,
             kept: Kept::default(),
             created,
             updated: created,

@@ -256,6 +256,8 @@ fn target(fields: &[(String, String)], file: FilePart, settings: &Settings) -> R
             filename: file.filename,
             content_type: file.content_type,
             digest: settings.require_md5.then_some(Algorithm::Md5),
+            metadata: None,
+            completes: false,
         })),
     }
 }

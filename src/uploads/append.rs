@@ -65,13 +65,13 @@ impl Uploads {
         };
         let refused = |error: &UploadError| self.parts.meters.chunks.one(Outcome::refused(error));
         let (guard, upload, plan, born) = admitted.inspect_err(refused)?;
-        let core = self.clone();
+        let (core, by, guard) = (self.clone(), by.clone(), Arc::new(guard));
         self.detached(async move {
             let meters = &core.parts.meters;
             let _receiving = meters.receiving.hold(());
-            let outcome = core.pump(upload, plan, keep, body, guard, born).await;
+            let outcome = core.pump(upload, plan, keep, body, guard.clone(), born).await;
             meters.chunks.one(Outcome::of(&outcome));
-            outcome
+            core.complete_if_all_there(&by, outcome?, &guard).await
         })
         .await
     }
@@ -116,6 +116,8 @@ impl Uploads {
             owner: by.owner().user_id(),
             filename: names::display_name(&new.filename),
             content_type: new.content_type.as_deref().and_then(names::content_type),
+            metadata: new.metadata,
+            completes: new.completes,
             state: State::Receiving,
             offset: 0,
             size: None,
@@ -167,7 +169,7 @@ impl Uploads {
         plan: Plan,
         keep: Keep,
         body: Body,
-        guard: Guard,
+        guard: Arc<Guard>,
         mut born: Option<Birth>,
     ) -> Result<Upload, UploadError> {
         let placement = placement_of(&upload)?.clone();
@@ -188,7 +190,7 @@ impl Uploads {
         plan: Plan,
         keep: Keep,
         body: Body,
-        guard: Guard,
+        guard: Arc<Guard>,
         born: &mut Option<Birth>,
     ) -> Result<Upload, UploadError> {
         let parts = &self.parts;
@@ -198,7 +200,7 @@ impl Uploads {
             Some(_) => parts.content.create(placement).await?,
             None => parts.content.append(placement, plan.from).await?,
         };
-        let drain = Drain::new(writer, digest, parts.tasks.clone(), Arc::new(guard));
+        let drain = Drain::new(writer, digest, parts.tasks.clone(), guard.clone());
         let meters = parts.meters.clone();
         let body = body.inspect_ok(move |frame| meters.arrived.add((), frame.len() as u64)).boxed();
         let mut pump = Pump::new(plan, keep, body, &parts.budget, drain);
@@ -221,7 +223,7 @@ impl Uploads {
                 None => self.commit(&mut upload, &plan, &received, size).await?,
             }
             match received.then {
-                Then::More => {}
+                Then::More => guard.committed(),
                 Then::End => return Ok(upload),
                 Then::CutShort(error) => return Err(error),
             }

@@ -48,7 +48,7 @@ impl Uploads {
     }
 
     /// Do the limits of today admit what arrived? Those may be lower than what it began under. A token brings none.
-    async fn still_within(&self, by: &Principal, upload: &Upload) -> Result<(), UploadError> {
+    pub(super) async fn still_within(&self, by: &Principal, upload: &Upload) -> Result<(), UploadError> {
         upload.admitted_by(&by.limits)?;
         // What is left by somebody else's count may have this upload in it already.
         let allowance = Allowance { max_total_bytes: by.limits.max_total_bytes, ..Allowance::default() };
@@ -57,7 +57,7 @@ impl Uploads {
         Ok(allowance.hold(&beside, upload.takes())?)
     }
 
-    async fn seal(
+    pub(super) async fn seal(
         &self,
         mut upload: Upload,
         expected: Option<Digest>,

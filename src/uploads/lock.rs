@@ -19,6 +19,11 @@ use crate::domain::UploadId;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A holder that took in nothing for so long may be asked to let go by anybody.
 const STALLED: Duration = Duration::from_secs(2);
+/// How long a streaming holder may take in nothing before its successor asks for the lock: longer than the gaps in a
+/// body that flows, and nothing to a client that comes back to a dead connection.
+const LULL: Duration = Duration::from_millis(50);
+/// How long a reader waits at most for the holder's commit.
+const PROMPT: Duration = Duration::from_secs(2);
 /// How long a newcomer waits at most that asks every holder: each gets the time to commit what it has.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -27,8 +32,29 @@ const GRACE: Duration = Duration::from_secs(10);
 pub enum Contention {
     /// Wait; ask a holder to let go only when it no longer makes progress. For doors whose chunks are whole requests.
     Wait,
-    /// Ask the holder to let go at once. For doors that stream, and for cancelling.
+    /// Ask a holder to let go that takes in nothing for a moment. For doors that stream: the usual holder is the same
+    /// client's dead connection, and of two requests that live the older one goes on.
+    Succeed,
+    /// Ask the holder to let go at once. For cancelling.
     TakeOver,
+}
+
+impl Contention {
+    /// How long a holder may take in nothing before it is asked.
+    fn lull(self) -> Duration {
+        match self {
+            Self::Wait => STALLED,
+            Self::Succeed => LULL,
+            Self::TakeOver => Duration::ZERO,
+        }
+    }
+
+    fn patience(self) -> Duration {
+        match self {
+            Self::Wait => PATIENCE,
+            Self::Succeed | Self::TakeOver => GRACE,
+        }
+    }
 }
 
 /// The locks of all uploads that are being worked on. Cheap to clone.
@@ -40,6 +66,8 @@ pub(super) struct Locks {
 #[derive(Debug)]
 struct Slot {
     let_go: CancellationToken,
+    to_commit: Notify,
+    committed: Notify,
     released: Notify,
     progress: Mutex<Instant>,
 }
@@ -61,6 +89,8 @@ impl Locks {
         }
         let slot = Arc::new(Slot {
             let_go: CancellationToken::new(),
+            to_commit: Notify::new(),
+            committed: Notify::new(),
             released: Notify::new(),
             progress: Mutex::new(Instant::now()),
         });
@@ -70,11 +100,7 @@ impl Locks {
 
     /// The lock, waiting for a holder as `contention` says; `None` if it did not let go in time.
     pub(super) async fn acquire(&self, id: UploadId, contention: Contention) -> Option<Guard> {
-        let until = Instant::now()
-            + match contention {
-                Contention::Wait => PATIENCE,
-                Contention::TakeOver => GRACE,
-            };
+        let until = Instant::now() + contention.patience();
         loop {
             let Some(slot) = self.holder(id) else {
                 match self.try_acquire(id) {
@@ -83,18 +109,32 @@ impl Locks {
                 }
             };
             // Asked again and again where several wait: the one who let go may be followed by another.
-            if contention == Contention::TakeOver || slot.has_stalled() {
+            let asked = slot.quiet() >= contention.lull();
+            if asked {
                 slot.let_go.cancel();
             }
             let released = slot.released.notified();
             if !self.is_held_by(id, &slot) {
                 continue;
             }
-            let look_again = until.min(Instant::now() + STALLED);
+            let look_again = until.min(Instant::now() + if asked { STALLED } else { contention.lull() });
             if tokio::time::timeout_at(look_again, released).await.is_err() && Instant::now() >= until {
                 return None;
             }
         }
+    }
+
+    /// Has the holder commit what arrived; `false`: nobody holds the lock. Takes no lock, and waits no longer than a
+    /// sound disk needs.
+    pub(super) async fn commit(&self, id: UploadId) -> bool {
+        let Some(slot) = self.holder(id) else { return false };
+        let mut committed = std::pin::pin!(slot.committed.notified());
+        committed.as_mut().enable();
+        slot.to_commit.notify_one();
+        if self.is_held_by(id, &slot) {
+            let _ = tokio::time::timeout(PROMPT, committed).await;
+        }
+        true
     }
 
     /// How many uploads are being worked on.
@@ -116,8 +156,9 @@ impl Locks {
 }
 
 impl Slot {
-    fn has_stalled(&self) -> bool {
-        self.progress.lock().expect("an instant").elapsed() >= STALLED
+    /// For how long nothing arrived.
+    fn quiet(&self) -> Duration {
+        self.progress.lock().expect("an instant").elapsed()
     }
 }
 
@@ -125,6 +166,16 @@ impl Guard {
     /// Resolves when a newcomer asks for the lock.
     pub(super) async fn asked_to_let_go(&self) {
         self.slot.let_go.cancelled().await;
+    }
+
+    /// Resolves when a reader wants what arrived to be committed.
+    pub(super) async fn asked_to_commit(&self) {
+        self.slot.to_commit.notified().await;
+    }
+
+    /// Tells readers that nothing that arrived before is left to commit.
+    pub(super) fn committed(&self) {
+        self.slot.committed.notify_waiters();
     }
 
     /// Notes that bytes arrived.
@@ -136,6 +187,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.locks.table().remove(&self.id);
+        self.slot.committed.notify_waiters();
         self.slot.released.notify_waiters();
     }
 }
@@ -207,6 +259,43 @@ mod tests {
             locks.acquire(id, Contention::TakeOver).await.is_some()
         });
         assert!(got && began.elapsed() < Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_successor_asks_a_holder_that_is_quiet_and_no_other() {
+        let locks = Locks::default();
+        let id = UploadId::new();
+        let held = locks.try_acquire(id).expect("free");
+        let began = Instant::now();
+        let flowing = async {
+            for _ in 0..100 {
+                tokio::time::sleep(LULL / 2).await;
+                held.progressed();
+            }
+            held.asked_to_let_go().await;
+            drop(held);
+        };
+        let ((), got) = tokio::join!(flowing, locks.acquire(id, Contention::Succeed));
+        let took = began.elapsed();
+        assert!(got.is_some() && took >= LULL * 50 && took < LULL * 53, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_has_the_holder_commit_and_takes_nothing() {
+        let locks = Locks::default();
+        let id = UploadId::new();
+        assert!(!locks.commit(id).await);
+        let held = locks.try_acquire(id).expect("free");
+        let began = Instant::now();
+        let holder = async {
+            held.asked_to_commit().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            held.committed();
+        };
+        let ((), asked) = tokio::join!(holder, locks.commit(id));
+        assert!(asked && began.elapsed() < Duration::from_millis(10) && locks.count() == 1);
+        let (asked, ()) = tokio::join!(locks.commit(id), async { drop(held) });
+        assert!(asked && began.elapsed() < Duration::from_millis(10), "nobody waits for one who is gone");
     }
 
     #[tokio::test(start_paused = true)]

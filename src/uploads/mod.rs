@@ -17,6 +17,7 @@ mod pace;
 mod pump;
 pub mod reaper;
 mod replay;
+mod settle;
 
 use std::{sync::Arc, time::Duration};
 
@@ -186,6 +187,10 @@ pub struct New {
     pub content_type: Option<String>,
     /// Which digest to keep up.
     pub digest: Option<Algorithm>,
+    /// The client's own words, given back as they came.
+    pub metadata: Option<String>,
+    /// Whether it is complete as soon as its length is reached.
+    pub completes: bool,
 }
 
 /// Which upload a chunk is for.
@@ -372,8 +377,13 @@ impl Uploads {
         self.parts.db.find(id, by.owner()).await?.ok_or(UploadError::NotFound)
     }
 
+    /// Most bytes of a file, whoever uploads it.
+    pub fn max_file_bytes(&self) -> Option<u64> {
+        self.parts.settings.max_bytes.map(|size| size.as_u64())
+    }
+
     fn max_bytes(&self, by: &Principal) -> Option<u64> {
-        upload::max_bytes(self.parts.settings.max_bytes.map(|size| size.as_u64()), &by.limits)
+        upload::max_bytes(self.max_file_bytes(), &by.limits)
     }
 
     /// Runs work that must not end with the request that asked for it.

@@ -103,6 +103,14 @@ pub(super) enum Then {
     CutShort(UploadError),
 }
 
+/// What comes next of a body.
+enum Step<T> {
+    Bytes(T),
+    /// Nothing yet, and a reader wants to know how far it got.
+    Pause,
+    End,
+}
+
 /// One body on its way into one content.
 pub(super) struct Pump {
     plan: Plan,
@@ -128,12 +136,13 @@ impl Pump {
     pub(super) async fn run(&mut self) -> Result<Received, UploadError> {
         let then = loop {
             match self.take_in().await {
-                Ok(true) if self.keep == Keep::Received && self.taken >= self.checkpoint => {
+                Ok(Step::Bytes(())) if self.keep == Keep::Received && self.taken >= self.checkpoint => {
                     self.checkpoint += CHECKPOINT_BYTES;
                     break Then::More;
                 }
-                Ok(true) => {}
-                Ok(false) => break Then::End,
+                Ok(Step::Bytes(())) => {}
+                Ok(Step::Pause) => break Then::More,
+                Ok(Step::End) => break Then::End,
                 Err(error) if self.keep == Keep::Whole => return Err(error),
                 Err(error) => break Then::CutShort(error),
             }
@@ -151,9 +160,13 @@ impl Pump {
         let _ = self.drain.settle().await;
     }
 
-    /// Takes in one frame; `false` at the end of the body.
-    async fn take_in(&mut self) -> Result<bool, UploadError> {
-        let Some(mut frame) = self.next().await? else { return Ok(false) };
+    /// Takes in one frame, unless a reader wants the offset to be exact first.
+    async fn take_in(&mut self) -> Result<Step<()>, UploadError> {
+        let mut frame = match self.next().await? {
+            Step::Bytes(frame) => frame,
+            Step::Pause => return Ok(Step::Pause),
+            Step::End => return Ok(Step::End),
+        };
         self.drain.guard.progressed();
         let room = self.plan.at_most - self.taken;
         let beyond = frame.len() as u64 > room;
@@ -164,16 +177,23 @@ impl Pump {
         if let Some(full) = self.batch.push(frame) {
             self.drain.write(full).await?;
         }
-        if beyond { Err(self.plan.beyond.into()) } else { Ok(true) }
+        if beyond { Err(self.plan.beyond.into()) } else { Ok(Step::Bytes(())) }
     }
 
     /// The next bytes, unless somebody else needs the upload or the service stops.
-    async fn next(&mut self) -> Result<Option<Bytes>, UploadError> {
-        tokio::select! {
-            biased;
-            () = self.drain.guard.asked_to_let_go() => Err(UploadError::Busy),
-            () = self.drain.tasks.letting_go() => Err(UploadError::ShuttingDown),
-            frame = self.body.next() => frame.transpose().map_err(UploadError::from),
+    async fn next(&mut self) -> Result<Step<Bytes>, UploadError> {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.drain.guard.asked_to_let_go() => return Err(UploadError::Busy),
+                () = self.drain.tasks.letting_go() => return Err(UploadError::ShuttingDown),
+                () = self.drain.guard.asked_to_commit() => match self.keep {
+                    Keep::Received => return Ok(Step::Pause),
+                    // Of a chunk that is taken whole nothing can be committed yet.
+                    Keep::Whole => self.drain.guard.committed(),
+                },
+                frame = self.body.next() => return Ok(frame.transpose()?.map_or(Step::End, Step::Bytes)),
+            }
         }
     }
 }
@@ -236,12 +256,13 @@ struct Sink {
     writer: Box<dyn Writer>,
     digest: Option<Running>,
     written: u64,
+    synced: u64,
 }
 
 impl Drain {
     /// Writes to `writer`, keeps up `digest`, holds `guard`.
     pub(super) fn new(writer: Box<dyn Writer>, digest: Option<Running>, tasks: Tasks, guard: Arc<Guard>) -> Self {
-        Self { sink: Some(Sink { writer, digest, written: 0 }), under_way: None, tasks, guard }
+        Self { sink: Some(Sink { writer, digest, written: 0, synced: 0 }), under_way: None, tasks, guard }
     }
 
     /// Begins to write `batch` once the one before it is written.
@@ -279,8 +300,9 @@ impl Drain {
             (_, then) => then,
         };
         let sink = self.sink.as_mut().ok_or_else(lost)?;
-        if sink.written > 0 {
+        if sink.written > sink.synced {
             sink.writer.sync().await?;
+            sink.synced = sink.written;
         }
         Ok(Received { bytes: sink.written, digest: sink.digest.clone(), then })
     }

@@ -130,6 +130,8 @@ fn upload(seconds: i64) -> Upload {
         placement: Some(Placement(format!("place/{id}"))),
         tail_start: 0,
         max_bytes: None,
+        metadata: None,
+        completes: false,
         kept: Kept::default(),
         created: at(seconds),
         updated: at(seconds),

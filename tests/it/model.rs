@@ -193,7 +193,13 @@ fn body(bytes: &[u8], cut: Option<usize>) -> Body {
 async fn play(deeds: Vec<Deed>) {
     let mut house = House::build().await;
     let by = Principal::anonymous();
-    let new = New { filename: "model".into(), content_type: None, digest: Some(Algorithm::Md5) };
+    let new = New {
+        filename: "model".into(),
+        content_type: None,
+        digest: Some(Algorithm::Md5),
+        metadata: None,
+        completes: false,
+    };
     let id = house.core().create(&by, new, None).await.expect("created").id;
     let mut model = Model { bytes: Vec::new(), size: None, state: State::Receiving };
     for (index, deed) in deeds.into_iter().enumerate() {

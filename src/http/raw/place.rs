@@ -215,7 +215,8 @@ fn nowhere(app: &AppState, open: &[Upload], over: &[Upload], hinted: Option<&Upl
 
 fn new(name: &str, sent: &Sent) -> Target {
     let digest = Some(Algorithm::Md5);
-    Target::New(New { filename: name.to_owned(), content_type: sent.content_type.clone(), digest })
+    let (filename, content_type) = (name.to_owned(), sent.content_type.clone());
+    Target::New(New { filename, content_type, digest, metadata: None, completes: false })
 }
 
 async fn append(

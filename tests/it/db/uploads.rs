@@ -59,6 +59,8 @@ async fn an_upload_comes_back_as_it_was(db: &Db) {
         sum: Some(md5(b"abc").finish()),
         ended: Some(at(5)),
         max_bytes: Some(i64::MAX as u64),
+        metadata: Some("filename YQ==,empty".into()),
+        completes: true,
         kept: Kept {
             max_total_bytes: Some(i64::MAX as u64),
             max_chunk_bytes: Some(1),

@@ -1,0 +1,59 @@
+//! How far an upload got, told exactly; and completion without anybody's call for it.
+//!
+//! Clients of streaming doors ask for the offset when a connection broke, and go on there. The request that broke may
+//! not know it yet: what it took in is committed before the answer, without taking its lock.
+
+use super::{UploadError, Uploads, lock::Guard, meters::Outcome, within};
+use crate::domain::{
+    UploadId,
+    principal::{Principal, Scope},
+    upload::{State, Upload},
+};
+
+impl Uploads {
+    /// The upload as it stands when whoever works on it has committed what arrived. Who may write needs no right to
+    /// read for it. An upload whose last byte is there is complete afterwards, if nobody is to say so.
+    ///
+    /// # Errors
+    /// [`UploadError::NotFound`], [`UploadError::OutOfScope`], or a store's failure.
+    pub async fn settled(&self, by: &Principal, id: UploadId) -> Result<Upload, UploadError> {
+        within(by, Scope::Write).or_else(|_| within(by, Scope::Read))?;
+        let mut upload = self.find(by, id).await?;
+        if upload.state_at(self.now()) == State::Receiving && self.parts.locks.commit(id).await {
+            upload = self.find(by, id).await?;
+        }
+        match upload.is_to_be_completed(self.now()) {
+            true => self.make_up(by, upload).await,
+            false => Ok(upload),
+        }
+    }
+
+    /// Completes what a crash, or a client that left with its last byte, kept from being completed.
+    async fn make_up(&self, by: &Principal, upload: Upload) -> Result<Upload, UploadError> {
+        let Some(guard) = self.parts.locks.try_acquire(upload.id) else { return Ok(upload) };
+        let (core, by) = (self.clone(), by.clone());
+        self.detached(async move {
+            let upload = core.find(&by, upload.id).await?;
+            core.complete_if_all_there(&by, upload, &guard).await
+        })
+        .await
+    }
+
+    /// Completes an upload whose last byte is there, if nobody is to say so.
+    pub(super) async fn complete_if_all_there(
+        &self,
+        by: &Principal,
+        upload: Upload,
+        _held: &Guard,
+    ) -> Result<Upload, UploadError> {
+        if !upload.is_to_be_completed(self.now()) {
+            return Ok(upload);
+        }
+        let finished = match self.still_within(by, &upload).await {
+            Ok(()) => self.seal(upload, None, None).await,
+            Err(error) => Err(error),
+        };
+        self.parts.meters.completions.one(Outcome::of(&finished));
+        finished
+    }
+}
