@@ -135,6 +135,8 @@ pub struct Problem {
     facts: Facts,
     retry_after: Option<Duration>,
     cause: Option<String>,
+    /// Where a protocol has a status of its own for it.
+    status: Option<StatusCode>,
 }
 
 /// What a client may act upon.
@@ -177,7 +179,7 @@ impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         let passes = code.status() == StatusCode::SERVICE_UNAVAILABLE;
         let retry_after = passes.then_some(RETRY_AFTER);
-        Self { code, detail: detail.into(), facts: Facts::default(), retry_after, cause: None }
+        Self { code, detail: detail.into(), facts: Facts::default(), retry_after, cause: None, status: None }
     }
 
     /// A fault of the service; `cause` is for the log alone.
@@ -196,6 +198,12 @@ impl Problem {
         Self { facts, ..self }
     }
 
+    /// Under the status that a protocol has for it.
+    #[must_use]
+    pub fn under(self, status: StatusCode) -> Self {
+        Self { status: Some(status), ..self }
+    }
+
     /// With a cause for the log alone.
     #[must_use]
     pub fn because(self, cause: impl Into<String>) -> Self {
@@ -207,6 +215,10 @@ impl Problem {
         self.code
     }
 
+    fn status(&self) -> StatusCode {
+        self.status.unwrap_or_else(|| self.code.status())
+    }
+
     fn plain(code: Code) -> Self {
         Self::new(code, code.title())
     }
@@ -215,7 +227,7 @@ impl Problem {
         let document = Document {
             r#type: format!("/errors#{}", self.code.name()),
             title: self.code.title(),
-            status: self.code.status().as_u16(),
+            status: self.status().as_u16(),
             detail: &self.detail,
             code: self.code.name(),
             request_id,
@@ -237,12 +249,12 @@ pub(super) fn log(status: StatusCode, code: &str, detail: &str, cause: Option<&s
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        log(self.code.status(), self.code.name(), &self.detail, self.cause.as_deref());
+        log(self.status(), self.code.name(), &self.detail, self.cause.as_deref());
         let body = self.document(request_id().as_deref());
         let kind = [(header::CONTENT_TYPE, "application/problem+json"), (header::CACHE_CONTROL, "no-store")];
-        let mut response = (self.code.status(), kind, body).into_response();
+        let mut response = (self.status(), kind, body).into_response();
         let headers = response.headers_mut();
-        if self.code.status() == StatusCode::UNAUTHORIZED {
+        if self.status() == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
         }
         if let Some(wait) = self.retry_after {
