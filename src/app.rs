@@ -81,7 +81,8 @@ pub async fn start(
         tracing::warn!(origin, "cors.allowed_origins lists plain http: whoever is on the way can act as that page");
     }
     let readiness = readiness(&stores, content);
-    let state = http::AppState::new(gate, uploads.clone(), config.multipart, config.raw, &config.server, cors);
+    let doors = http::DoorSettings { multipart: config.multipart, raw: config.raw, tus: config.tus };
+    let state = http::AppState::new(gate, uploads.clone(), doors, &config.server, cors);
     let operators = Operators::new(
         stores.operations.clone(),
         stores.credentials.clone(),

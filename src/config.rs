@@ -44,6 +44,8 @@ pub struct Config {
     pub multipart: http::multipart::Settings,
     /// The raw door.
     pub raw: http::raw::Settings,
+    /// The tus door.
+    pub tus: http::tus::Settings,
     /// The metrics.
     pub metrics: http::metrics::Settings,
     /// The log.

@@ -44,6 +44,7 @@ pub(super) fn check(config: &Config) -> Findings {
     found.extend(config.cors.check());
     multipart(config, &mut found);
     raw(config, &mut found);
+    tus(config, &mut found);
     log(config, &mut found);
     found
 }
@@ -186,6 +187,21 @@ fn raw(config: &Config, found: &mut Findings) {
     let (taken, route) = (&config.multipart.prefix, format!("{}/upload", config.raw.prefix));
     if *taken == route || format!("{taken}_complete") == route {
         found.push(("multipart.prefix", format!("{route} is a route of the raw door, see raw.prefix")));
+    }
+}
+
+fn tus(config: &Config, found: &mut Findings) {
+    let own = &config.tus.prefix;
+    if let Err(reason) = prefix(own) {
+        found.push(("tus.prefix", reason));
+    }
+    let below =
+        |path: &str, other: &str| path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let completion = format!("{}_complete", config.multipart.prefix);
+    for taken in [&config.multipart.prefix, &completion, &config.raw.prefix] {
+        if below(own, taken) || below(taken, own) {
+            found.push(("tus.prefix", format!("{own} and {taken} of another door would share paths")));
+        }
     }
 }
 

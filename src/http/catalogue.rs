@@ -6,7 +6,7 @@ use axum::{http::StatusCode, response::IntoResponse as _};
 use super::{
     multipart,
     problem::{Code, Problem},
-    raw,
+    raw, tus,
 };
 use crate::{
     auth::AuthError,
@@ -81,10 +81,11 @@ fn name(error: &impl std::fmt::Debug) -> String {
     if plain.contains('(') && !plain.ends_with(')') { plain + ")" } else { plain }
 }
 
-/// Holds a row of the document against the code.
-fn check(name: &str, problem: Problem, multipart: StatusCode, raw: StatusCode) {
+/// Holds a row of the document against the code. `tus`: where that protocol has a status of its own.
+fn check(name: &str, problem: Problem, multipart: StatusCode, raw: StatusCode, tus: Option<StatusCode>) {
     let (code, common) = (problem.code().name(), problem.into_response().status());
-    let expected = format!("| `{code}` | {} | {} | {} |", common.as_u16(), multipart.as_u16(), raw.as_u16());
+    let [problem, multipart, raw, tus] = [common, multipart, raw, tus.unwrap_or(common)].map(|status| status.as_u16());
+    let expected = format!("| `{code}` | {problem} | {multipart} | {raw} | {tus} |");
     let row = DOCUMENT.lines().find(|row| row.starts_with(&format!("| `{name}` |")));
     let row = row.unwrap_or_else(|| panic!("proto-docs/errors.md has no row for `{name}`; it ends in {expected}"));
     assert!(row.ends_with(&expected), "proto-docs/errors.md: {row}\nshould end in {expected}");
@@ -94,11 +95,12 @@ fn check(name: &str, problem: Problem, multipart: StatusCode, raw: StatusCode) {
 fn every_error_at_every_door_is_documented() {
     for error in of_the_gate() {
         let name = format!("Gate({})", name(&error));
-        check(&name, Problem::from(&error), multipart::status_of_auth(&error), raw::status_of_auth(&error));
+        check(&name, Problem::from(&error), multipart::status_of_auth(&error), raw::status_of_auth(&error), None);
     }
     for error in of_the_core() {
         let (multipart, raw) = (multipart::status_of_upload(&error), raw::status_of_upload(&error));
-        check(&name(&error), Problem::from(error), multipart, raw);
+        let tus = tus::own_status(&error);
+        check(&name(&error), Problem::from(error), multipart, raw, tus);
     }
 }
 

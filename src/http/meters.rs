@@ -16,6 +16,7 @@ words! {
     pub enum Door as "door" {
         Multipart = "multipart",
         Raw = "raw",
+        Tus = "tus",
         Native = "native",
         Admin = "admin",
         Pages = "pages",
@@ -69,6 +70,7 @@ pub(super) struct Doors {
     pub(super) meters: Arc<Meters>,
     pub(super) multipart: Arc<str>,
     pub(super) raw: Arc<str>,
+    pub(super) tus: Arc<str>,
 }
 
 impl Doors {
@@ -79,6 +81,7 @@ impl Doors {
         match path {
             _ if below(&self.multipart) || below(&format!("{}_complete", self.multipart)) => Door::Multipart,
             _ if below(&self.raw) => Door::Raw,
+            _ if below(&self.tus) => Door::Tus,
             _ if below("/api/v1/admin") => Door::Admin,
             _ if below("/api") => Door::Native,
             _ if below("/healthz") || below("/readyz") => Door::Health,
@@ -158,12 +161,18 @@ mod tests {
 
     #[test]
     fn paths_lead_to_doors() {
-        let doors =
-            Doors { meters: Arc::default(), multipart: "/chunked_upload".into(), raw: "/chunked_uploads".into() };
+        let doors = Doors {
+            meters: Arc::default(),
+            multipart: "/chunked_upload".into(),
+            raw: "/chunked_uploads".into(),
+            tus: "/files".into(),
+        };
         for (path, door) in [
             ("/chunked_upload", Door::Multipart),
             ("/chunked_upload_complete/", Door::Multipart),
             ("/chunked_uploads/upload/", Door::Raw),
+            ("/files", Door::Tus),
+            ("/files/1", Door::Tus),
             ("/chunked_uploadx", Door::Other),
             ("/api/v1/uploads/1", Door::Native),
             ("/api/v1/admin/users", Door::Admin),

@@ -11,6 +11,7 @@ mod catalogue;
 pub mod console;
 pub mod cors;
 mod cross_site;
+mod delivery;
 mod detail;
 pub mod digested;
 pub mod events;
@@ -29,6 +30,7 @@ pub mod same_origin;
 pub mod server;
 pub mod shown;
 pub mod site;
+pub mod tus;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -57,6 +59,7 @@ pub struct AppState {
     uploads: Uploads,
     multipart: Arc<multipart::Settings>,
     raw: Arc<raw::Settings>,
+    tus: Arc<tus::Settings>,
     cors: cors::Cors,
     /// Value of `WWW-Authenticate`.
     challenge: HeaderValue,
@@ -64,20 +67,25 @@ pub struct AppState {
     public_url: Option<Arc<str>>,
 }
 
+/// What is set of the doors.
+#[derive(Debug, Clone)]
+pub struct DoorSettings {
+    /// The multipart door.
+    pub multipart: multipart::Settings,
+    /// The raw door.
+    pub raw: raw::Settings,
+    /// The tus door.
+    pub tus: tus::Settings,
+}
+
 impl AppState {
     /// The doors' state over these services.
-    pub fn new(
-        gate: Gate,
-        uploads: Uploads,
-        multipart: multipart::Settings,
-        raw: raw::Settings,
-        settings: &Settings,
-        cors: cors::Cors,
-    ) -> Self {
+    pub fn new(gate: Gate, uploads: Uploads, doors: DoorSettings, settings: &Settings, cors: cors::Cors) -> Self {
+        let DoorSettings { multipart, raw, tus } = doors;
         let challenge = HeaderValue::try_from(gate.challenge()).unwrap_or(HeaderValue::from_static(problem::CHALLENGE));
         let public_url = settings.public_url.as_deref().map(Arc::from);
-        let (gate, multipart, raw) = (Arc::new(gate), Arc::new(multipart), Arc::new(raw));
-        Self { gate, uploads, multipart, raw, cors, challenge, public_url }
+        let (gate, multipart, raw, tus) = (Arc::new(gate), Arc::new(multipart), Arc::new(raw), Arc::new(tus));
+        Self { gate, uploads, multipart, raw, tus, cors, challenge, public_url }
     }
 
     /// Scheme and authority for absolute URLs in answers: what is set, else what the request asked for, over plain http.
@@ -135,11 +143,18 @@ pub fn router(
     tasks: &Tasks,
 ) -> Router {
     let cors = state.cors.clone();
-    let doors =
-        meters::Doors { meters, multipart: (&*state.multipart.prefix).into(), raw: (&*state.raw.prefix).into() };
+    let doors = meters::Doors {
+        meters,
+        multipart: (&*state.multipart.prefix).into(),
+        raw: (&*state.raw.prefix).into(),
+        tus: (&*state.tus.prefix).into(),
+    };
     let count = from_fn_with_state(doors, meters::count);
-    let doors =
-        multipart::routes(&state.multipart).merge(raw::routes(&state.raw)).merge(api::routes()).with_state(state);
+    let doors = multipart::routes(&state.multipart)
+        .merge(raw::routes(&state.raw))
+        .merge(tus::routes(&state.tus))
+        .merge(api::routes())
+        .with_state(state);
     layers::wrap(doors.merge(site::routes(readiness)).merge(pages), settings, cors, tasks).layer(count)
 }
 

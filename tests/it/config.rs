@@ -253,7 +253,7 @@ fn each_wrong_value_is_told() {
         ("cors.max_age", "'2days'"),
         ("log.level", "'inof'"),
         ("log.format", "'xml'"),
-        ("tus.prefix", "'/files'"),
+        ("tus.prefix", "'/chunked_uploads/x'"),
         ("server.trusted_proxies", "['10.0.0.0/8']"),
     ] {
         let (section, name) = key.rsplit_once('.').expect("section and key");

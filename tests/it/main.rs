@@ -32,4 +32,5 @@ mod revalidation;
 mod signature_v2;
 mod support;
 mod tokens;
+mod tus;
 mod wire;

@@ -1,4 +1,4 @@
-//! Moments as the original JSON spells them.
+//! Moments as the wire spells them.
 
 use jiff::tz::Offset;
 
@@ -13,6 +13,11 @@ pub fn iso_millis(at: Timestamp) -> String {
         0..1000 => format!("{whole}Z"),
         nanos => format!("{whole}.{:03}Z", nanos / 1_000_000),
     }
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7); what is below a second is cut.
+pub fn http_date(at: Timestamp) -> String {
+    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 #[cfg(test)]
@@ -36,6 +41,11 @@ mod tests {
             assert_eq!(iso_millis(at(micros)), text);
         }
         assert_eq!(iso_millis(Timestamp::from_nanosecond(999).expect("in range")), "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn as_http_spells_it() {
+        assert_eq!(http_date(at(784_111_777_999_999)), "Sun, 06 Nov 1994 08:49:37 GMT");
     }
 
     proptest! {

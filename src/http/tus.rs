@@ -1,0 +1,240 @@
+//! Door: tus 1.0.
+//!
+//! An upload is made by a POST, grows by PATCHes at its offset, tells its offset to a HEAD, and is complete when its
+//! length is reached. What arrived of a broken PATCH is kept, whoever comes back takes over from the dead connection.
+//! The page is `proto-docs/tus.md`.
+
+mod checksum;
+mod wire;
+
+use axum::{
+    Router,
+    body::{Body, HttpBody as _},
+    extract::{Path, Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
+    response::{IntoResponse as _, Response},
+    routing::{MethodRouter, get, post},
+};
+use serde::{Deserialize, Serialize};
+
+#[cfg(test)]
+pub(super) use self::wire::own_status;
+use self::wire::{TUS_RESUMABLE, TUS_VERSION, VERSION, Wire, put_standing, refused, told};
+use super::{AppState, body::incoming, delivery, digested::is_digested};
+use crate::{
+    domain::{
+        UploadId,
+        principal::Principal,
+        upload::{At, Claim, Refusal, State as UploadState, Upload},
+    },
+    uploads::{Append, Contention, Keep, Target, UploadError},
+};
+
+/// What is spoken beyond the core protocol.
+const EXTENSIONS: &str =
+    "creation,creation-with-upload,creation-defer-length,expiration,checksum,checksum-trailer,termination";
+
+/// Section `tus` of the configuration.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Path under which the uploads lie.
+    pub prefix: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { prefix: "/files".into() }
+    }
+}
+
+/// The collection and its uploads, each with and without a trailing slash: a POST is never redirected.
+pub fn routes(settings: &Settings) -> Router<AppState> {
+    let all = post(create).options(options);
+    let one: MethodRouter<AppState> =
+        get(content).head(head).patch(patch).delete(terminate).post(overridden).options(options);
+    let prefix = &settings.prefix;
+    Router::new()
+        .route(prefix, all.clone())
+        .route(&format!("{prefix}/"), all)
+        .route(&format!("{prefix}/{{id}}"), one.clone())
+        .route(&format!("{prefix}/{{id}}/"), one)
+}
+
+type Named = Result<Path<String>, axum::extract::rejection::PathRejection>;
+
+// ---- handlers ------------------------------------------------------------------------------------------------------
+
+/// What the service can do. Asked without credentials and without a version.
+async fn options(State(app): State<AppState>) -> Response {
+    let algorithms = checksum::ALGORITHMS.map(|algorithm| algorithm.name()).join(",");
+    let mut response = (
+        [("tus-version", "1.0.0"), ("tus-extension", EXTENSIONS), ("tus-checksum-algorithm", &*algorithms)],
+        StatusCode::OK,
+    )
+        .into_response();
+    let headers = response.headers_mut();
+    headers.insert(TUS_RESUMABLE, VERSION);
+    headers.insert(TUS_VERSION, VERSION);
+    if let Some(most) = app.uploads.max_file_bytes() {
+        headers.insert("tus-max-size", most.into());
+    }
+    response
+}
+
+async fn create(State(app): State<AppState>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    match created(&app, &parts, body).await {
+        Ok((by, upload)) => {
+            let mut response = answered(&app, StatusCode::CREATED, &by, &upload);
+            let location = format!("{}{}/{}", app.base_url(&parts), app.tus.prefix, upload.id);
+            if let Ok(location) = HeaderValue::try_from(location) {
+                response.headers_mut().insert(header::LOCATION, location);
+            }
+            response
+        }
+        Err(error) => refused(&app, error, None),
+    }
+}
+
+async fn created(app: &AppState, parts: &Parts, body: Body) -> Result<(Principal, Upload), Wire> {
+    wire::version(&parts.headers)?;
+    let by = app.gate.admit(&app.presented(parts, Vec::new())).await?;
+    let (size, new) = (wire::length_or_deferred(&parts.headers)?, wire::described(&parts.headers)?);
+    if body.size_hint().exact() != Some(0) {
+        wire::is_chunk(&parts.headers)?;
+    }
+    let chunk = Chunk { target: Target::New(new), at: 0, size };
+    Ok((by.clone(), append(app, &by, &parts.headers, chunk, body).await?))
+}
+
+async fn patch(State(app): State<AppState>, id: Named, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let by = match admitted(&app, &parts).await {
+        Ok(by) => by,
+        Err(error) => return refused(&app, error, None),
+    };
+    match patched(&app, &by, id, &parts.headers, body).await {
+        Ok(upload) => answered(&app, StatusCode::NO_CONTENT, &by, &upload),
+        Err((error, id)) => {
+            let stands = standing(&app, &by, &error, id).await;
+            refused(&app, error, stands)
+        }
+    }
+}
+
+async fn patched(
+    app: &AppState,
+    by: &Principal,
+    id: Named,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Upload, (Wire, Option<UploadId>)> {
+    let id = named(id).map_err(|error| (error, None))?;
+    let outcome = async {
+        wire::is_chunk(headers)?;
+        let chunk = Chunk { target: Target::Known(id), at: wire::offset(headers)?, size: wire::length(headers)? };
+        append(app, by, headers, chunk, body).await
+    };
+    outcome.await.map_err(|error| (error, Some(id)))
+}
+
+/// How far it got. What a connection that broke has brought is in it.
+async fn head(State(app): State<AppState>, id: Named, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let outcome = async {
+        let by = admitted(&app, &parts).await?;
+        let upload = app.uploads.settled(&by, named(id)?).await?;
+        let state = state(&app, &upload)?;
+        let mut response = told(&upload, state);
+        response.headers_mut().insert(TUS_RESUMABLE, VERSION);
+        Ok(response)
+    };
+    outcome.await.unwrap_or_else(|error| refused(&app, error, None))
+}
+
+async fn terminate(State(app): State<AppState>, id: Named, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let outcome = async {
+        let by = admitted(&app, &parts).await?;
+        app.uploads.cancel(&by, named(id)?).await?;
+        Ok(([(TUS_RESUMABLE, VERSION)], StatusCode::NO_CONTENT).into_response())
+    };
+    outcome.await.unwrap_or_else(|error: Wire| refused(&app, error, None))
+}
+
+/// For environments that cannot send PATCH or DELETE. A GET is never made of a POST: browsers send their users' passwords
+/// with one for any page, and what a GET may do is judged by its real method.
+async fn overridden(state: State<AppState>, id: Named, request: Request) -> Response {
+    let method = request.headers().get("x-http-method-override").and_then(|method| method.to_str().ok());
+    match method {
+        Some("PATCH") => patch(state, id, request).await,
+        Some("DELETE") => terminate(state, id, request).await,
+        Some("HEAD") => head(state, id, request).await,
+        Some(_) | None => refused(&state, Wire::Bad("X-HTTP-Method-Override must be PATCH, DELETE or HEAD"), None),
+    }
+}
+
+async fn content(State(app): State<AppState>, id: Named, method: Method, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let outcome = async {
+        let by = app.gate.admit(&app.presented(&parts, Vec::new())).await?;
+        let upload = app.uploads.open(&by, named(id)?).await?;
+        delivery::content(&app, &upload, &method, &parts.headers).await.map_err(Wire::from)
+    };
+    outcome.await.unwrap_or_else(|error| refused(&app, error, None))
+}
+
+// ---- between the wire and the core ---------------------------------------------------------------------------------
+
+struct Chunk {
+    target: Target,
+    at: u64,
+    size: Option<u64>,
+}
+
+async fn append(app: &AppState, by: &Principal, headers: &HeaderMap, chunk: Chunk, body: Body) -> Result<Upload, Wire> {
+    let length = body.size_hint().exact();
+    let (body, is_checked) = checksum::checked(headers, body)?;
+    let claim = Claim { at: At::Exactly(chunk.at), length, size: chunk.size, last: false };
+    // What is to be checked is admitted as a whole or not at all.
+    let keep = if is_checked || is_digested(headers) { Keep::Whole } else { Keep::Received };
+    let append = Append { target: chunk.target, claim, keep, contention: Contention::Succeed, body: incoming(body) };
+    Ok(app.uploads.append(by, append).await?)
+}
+
+async fn admitted(app: &AppState, parts: &Parts) -> Result<Principal, Wire> {
+    wire::version(&parts.headers)?;
+    Ok(app.gate.admit(&app.presented(parts, Vec::new())).await?)
+}
+
+/// What is not an id names no upload.
+fn named(id: Named) -> Result<UploadId, Wire> {
+    let id = id.ok().and_then(|Path(text)| text.parse().ok());
+    id.ok_or_else(|| UploadError::NotFound.into())
+}
+
+/// What ended is gone.
+fn state(app: &AppState, upload: &Upload) -> Result<UploadState, Wire> {
+    match upload.state_at(app.uploads.now()) {
+        UploadState::Cancelled => Err(UploadError::from(Refusal::Cancelled).into()),
+        UploadState::Expired => Err(UploadError::from(Refusal::Expired).into()),
+        state => Ok(state),
+    }
+}
+
+/// Where the upload stands after a refusal, so that a client need not ask.
+async fn standing(app: &AppState, by: &Principal, error: &Wire, id: Option<UploadId>) -> Option<u64> {
+    let tells = matches!(error, Wire::Upload(UploadError::Refused(_) | UploadError::Body(_)));
+    let upload = app.uploads.settled(by, id.filter(|_| tells)?).await.ok()?;
+    state(app, &upload).ok().map(|_| upload.offset)
+}
+
+fn answered(app: &AppState, status: StatusCode, by: &Principal, upload: &Upload) -> Response {
+    let mut response = status.into_response();
+    let headers = response.headers_mut();
+    headers.insert(TUS_RESUMABLE, VERSION);
+    put_standing(headers, upload, upload.state);
+    app.put_token(&mut response, by, upload);
+    response
+}

@@ -1,0 +1,218 @@
+//! From and to the wire of tus 1.0: its headers, and what each error is answered.
+
+use axum::{
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+
+use super::checksum::Unreadable;
+use crate::{
+    auth::AuthError,
+    domain::upload::{Refusal, State, Upload},
+    http::{
+        AppState,
+        headers::{dates::http_date, metadata::Metadata},
+        problem::{Code, Problem},
+    },
+    uploads::{BodyError, New, UploadError},
+};
+
+/// The one version that is spoken.
+pub(super) const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
+pub(super) const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
+pub(super) const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
+pub(super) const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
+const UPLOAD_DEFER_LENGTH: HeaderName = HeaderName::from_static("upload-defer-length");
+const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
+const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
+/// What the bytes of a chunk are sent as.
+const CHUNK_TYPE: &str = "application/offset+octet-stream";
+
+// ---- from the wire -------------------------------------------------------------------------------------------------
+
+/// What can go wrong at this door.
+#[derive(Debug)]
+pub(super) enum Wire {
+    Auth(AuthError),
+    Upload(UploadError),
+    /// Another version of the protocol, or none.
+    Version,
+    /// The bytes are not sent as a chunk's.
+    ContentType,
+    Bad(&'static str),
+}
+
+impl From<AuthError> for Wire {
+    fn from(error: AuthError) -> Self {
+        Self::Auth(error)
+    }
+}
+
+impl From<UploadError> for Wire {
+    fn from(error: UploadError) -> Self {
+        Self::Upload(error)
+    }
+}
+
+impl From<Unreadable> for Wire {
+    fn from(_: Unreadable) -> Self {
+        Self::Bad("Upload-Checksum is an algorithm of Tus-Checksum-Algorithm and a value of its length in base64")
+    }
+}
+
+/// Every request but OPTIONS says which version it speaks.
+pub(super) fn version(headers: &HeaderMap) -> Result<(), Wire> {
+    match headers.get(TUS_RESUMABLE) {
+        Some(version) if version == VERSION => Ok(()),
+        Some(_) | None => Err(Wire::Version),
+    }
+}
+
+pub(super) fn is_chunk(headers: &HeaderMap) -> Result<(), Wire> {
+    let sent = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match sent.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(CHUNK_TYPE) {
+        true => Ok(()),
+        false => Err(Wire::ContentType),
+    }
+}
+
+/// A header that stands once, or not at all.
+fn once<'a>(headers: &'a HeaderMap, name: &HeaderName, fault: &'static str) -> Result<Option<&'a str>, Wire> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next().map(HeaderValue::to_str), values.next()) {
+        (None, _) => Ok(None),
+        (Some(Ok(value)), None) => Ok(Some(value.trim())),
+        (Some(_), _) => Err(Wire::Bad(fault)),
+    }
+}
+
+/// A whole number of bytes; no file is longer than a signed number can say.
+fn count(headers: &HeaderMap, name: &HeaderName, fault: &'static str) -> Result<Option<u64>, Wire> {
+    let Some(text) = once(headers, name, fault)? else { return Ok(None) };
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|number| digits && *number <= i64::MAX as u64);
+    number.map(Some).ok_or(Wire::Bad(fault))
+}
+
+pub(super) fn offset(headers: &HeaderMap) -> Result<u64, Wire> {
+    const FAULT: &str = "Upload-Offset must be there once, and a whole number";
+    count(headers, &UPLOAD_OFFSET, FAULT)?.ok_or(Wire::Bad(FAULT))
+}
+
+/// The length, if it is told.
+pub(super) fn length(headers: &HeaderMap) -> Result<Option<u64>, Wire> {
+    count(headers, &UPLOAD_LENGTH, "Upload-Length must be one whole number")
+}
+
+/// The length of a new upload; `None` where it is to be told later.
+pub(super) fn length_or_deferred(headers: &HeaderMap) -> Result<Option<u64>, Wire> {
+    const DEFERRED: &str = "Upload-Defer-Length must be 1";
+    match (length(headers)?, once(headers, &UPLOAD_DEFER_LENGTH, DEFERRED)?) {
+        (Some(length), None) => Ok(Some(length)),
+        (None, Some("1")) => Ok(None),
+        (None, Some(_)) => Err(Wire::Bad(DEFERRED)),
+        (None, None) => Err(Wire::Bad("Upload-Length or Upload-Defer-Length: 1 is needed")),
+        (Some(_), Some(_)) => Err(Wire::Bad("Upload-Length and Upload-Defer-Length exclude each other")),
+    }
+}
+
+/// What the client says about a new upload. Names of keys as tus-js-client, Uppy and tuspy use them.
+pub(super) fn described(headers: &HeaderMap) -> Result<New, Wire> {
+    const FAULT: &str = "Upload-Metadata must be pairs of a key and a value in base64, each key once, 16 KiB at most";
+    let sent = once(headers, &UPLOAD_METADATA, FAULT)?.filter(|text| !text.is_empty());
+    let pairs = match sent {
+        Some(text) => Metadata::parse(text).ok_or(Wire::Bad(FAULT))?,
+        None => Metadata::default(),
+    };
+    Ok(New {
+        filename: pairs.text(&["filename", "name"]).unwrap_or_default(),
+        content_type: pairs.text(&["filetype", "type"]),
+        digest: None,
+        metadata: sent.map(str::to_owned),
+        completes: true,
+    })
+}
+
+// ---- to the wire ---------------------------------------------------------------------------------------------------
+
+/// What HEAD tells of an upload.
+pub(super) fn told(upload: &Upload, state: State) -> Response {
+    let mut response = ([(header::CACHE_CONTROL, "no-store")], ()).into_response();
+    let headers = response.headers_mut();
+    match upload.size {
+        Some(size) => headers.insert(UPLOAD_LENGTH, size.into()),
+        None => headers.insert(UPLOAD_DEFER_LENGTH, HeaderValue::from_static("1")),
+    };
+    if let Some(sent) = upload.metadata.as_deref().and_then(|sent| HeaderValue::from_str(sent).ok()) {
+        headers.insert(UPLOAD_METADATA, sent);
+    }
+    put_standing(headers, upload, state);
+    response
+}
+
+/// Where the upload stands, and until when it may go on.
+pub(super) fn put_standing(headers: &mut HeaderMap, upload: &Upload, state: State) {
+    headers.insert(UPLOAD_OFFSET, upload.offset.into());
+    if state == State::Receiving
+        && let Ok(expires) = HeaderValue::try_from(http_date(upload.expires))
+    {
+        headers.insert(UPLOAD_EXPIRES, expires);
+    }
+}
+
+/// The answer to an error; `stands`: the offset of the upload, where it is known.
+pub(super) fn refused(app: &AppState, error: Wire, stands: Option<u64>) -> Response {
+    let offset = match &error {
+        Wire::Upload(UploadError::Refused(Refusal::WrongOffset { offset })) => Some(*offset),
+        _ => stands,
+    };
+    let is_version = matches!(error, Wire::Version);
+    let mut response = problem(error).into_response();
+    let status = response.status();
+    let headers = response.headers_mut();
+    headers.insert(TUS_RESUMABLE, VERSION);
+    if is_version {
+        headers.insert(TUS_VERSION, VERSION);
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, app.challenge.clone());
+    }
+    if let Some(offset) = offset {
+        headers.insert(UPLOAD_OFFSET, offset.into());
+    }
+    response
+}
+
+fn problem(error: Wire) -> Problem {
+    match error {
+        Wire::Auth(error) => error.into(),
+        Wire::Upload(error) => {
+            let own = own_status(&error);
+            let problem = Problem::from(error);
+            match own {
+                Some(status) => problem.under(status),
+                None => problem,
+            }
+        }
+        Wire::Version => {
+            Problem::new(Code::BadRequest, "Tus-Resumable: 1.0.0 is needed").under(StatusCode::PRECONDITION_FAILED)
+        }
+        Wire::ContentType => Problem::new(Code::BadRequest, format!("the Content-Type of a chunk is {CHUNK_TYPE}"))
+            .under(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        Wire::Bad(detail) => Problem::new(Code::BadRequest, detail),
+    }
+}
+
+/// What this protocol answers differently than a problem does by itself: 413 to bytes beyond the length, 460 to a wrong
+/// checksum (checksum extension), 423 to a lock that nobody gave up.
+pub(in crate::http) fn own_status(error: &UploadError) -> Option<StatusCode> {
+    match error {
+        UploadError::Refused(Refusal::BeyondSize { .. }) => Some(StatusCode::PAYLOAD_TOO_LARGE),
+        UploadError::Refused(Refusal::WrongDigest { .. }) | UploadError::Body(BodyError::WrongDigest { .. }) => {
+            StatusCode::from_u16(460).ok()
+        }
+        UploadError::Busy => Some(StatusCode::LOCKED),
+        _ => None,
+    }
+}
