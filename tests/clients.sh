@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Signed requests (scheme v2) as the libraries of other languages make them: PyPI's and npm's http-message-signatures
-# upload a file each. The service is `chunkgate demo`.
+# Other people's clients against `chunkgate demo`: signed requests (scheme v2) as PyPI's and npm's http-message-signatures
+# make them, and tus uploads by PyPI's tuspy and npm's tus-js-client.
 #
 #   tests/clients.sh [BINARY]      BINARY: target/release/chunkgate
 #
@@ -29,10 +29,10 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM
 
 python3 -m venv "$work/python" >"$work/log" 2>&1 || skip "python3 -m venv does not work (Debian: python3-venv)"
-"$work/python/bin/pip" install -q http-message-signatures==3.0.0 requests >>"$work/log" 2>&1 ||
-    skip "PyPI's http-message-signatures cannot be installed"
-(cd "$work" && npm install --no-audit --no-fund http-message-signatures@1.0.6 >>"$work/log" 2>&1) ||
-    skip "npm's http-message-signatures cannot be installed"
+"$work/python/bin/pip" install -q http-message-signatures==3.0.0 requests tuspy==1.1.0 >>"$work/log" 2>&1 ||
+    skip "PyPI's http-message-signatures and tuspy cannot be installed"
+(cd "$work" && npm install --no-audit --no-fund http-message-signatures@1.0.6 tus-js-client@4.3.1 >>"$work/log" 2>&1) ||
+    skip "npm's http-message-signatures and tus-js-client cannot be installed"
 
 "$binary" demo --listen 127.0.0.1:0 --identity-listen 127.0.0.1:0 --data "$work/data" >"$work/demo" 2>"$work/demo.log" &
 demo=$!
@@ -46,3 +46,5 @@ done
 
 "$work/python/bin/python" "$here/clients/sign.py" "$base" demo-key demo-secret
 (cd "$work" && node "$here/clients/sign.mjs" "$base" demo-key demo-secret)
+"$work/python/bin/python" "$here/clients/tus.py" "$base" demo-key demo-secret
+(cd "$work" && node "$here/clients/tus.mjs" "$base" demo-key demo-secret)

@@ -265,12 +265,14 @@ const ORIGINS: [(&str, &str, bool); 14] = [
 ];
 
 /// A route of each kind of every door: path, method, and what its door answers to an OPTIONS that is no preflight.
-const DOORS: [(&str, &str, u16); 8] = [
+const DOORS: [(&str, &str, u16); 10] = [
     ("/chunked_upload/", "POST", 200),
     ("/chunked_upload_complete/", "POST", 200),
     ("/chunked_uploads/upload/", "POST", 200),
     ("/chunked_uploads/upload/done/3672e70a-94cc-45de-a856-9c35b7a20339/", "POST", 200),
     ("/chunked_uploads/3672e70a-94cc-45de-a856-9c35b7a20339/delete/", "DELETE", 200),
+    ("/files/", "POST", 200),
+    ("/files/3672e70a-94cc-45de-a856-9c35b7a20339", "PATCH", 200),
     ("/api/v1/uploads", "GET", 405),
     ("/api/v1/uploads/3672e70a-94cc-45de-a856-9c35b7a20339", "DELETE", 405),
     ("/api/v1/uploads/3672e70a-94cc-45de-a856-9c35b7a20339/content", "GET", 405),

@@ -346,6 +346,19 @@ async fn the_last_byte_completes_even_if_its_client_left() {
 }
 
 #[tokio::test]
+async fn what_is_over_is_gone() {
+    let app = TestApp::start().await;
+    let tus = tus(&app).await;
+    let path = tus.create(&[("Upload-Length", "4")]).await;
+    tus.patch(&path, 0, b"01").await.expect(204);
+    app.clock.advance(Duration::from_secs(25 * 60 * 60));
+    for answer in [tus.head(&path).await, tus.patch(&path, 2, b"23").await] {
+        assert_eq!(answer.expect(410).header("upload-offset"), None);
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_token_is_enough_for_its_upload() {
     let app = TestApp::start().await;
     let made = tus(&app).await.send("POST", "/files/", &[("Upload-Length", "4")], b"").await.expect(201);

@@ -277,6 +277,11 @@ impl Words {
                 head("Content-Disposition", format!("attachment; filename=\"{file}\""));
                 (None, chunk(range).to_vec())
             }
+            Sends::Tus(own, bytes) => {
+                head("Tus-Resumable", "1.0.0".into());
+                self.pairs(own).into_iter().for_each(|(name, value)| head(&name, value));
+                (None, bytes.as_bytes().to_vec())
+            }
         };
         if let Some(content_type) = content_type {
             head("Content-Type", content_type);

@@ -7,6 +7,7 @@ use super::Pairs;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Door {
     Native,
+    Tus,
     Multipart,
     Raw,
 }
@@ -29,6 +30,8 @@ pub(super) enum Sends {
     Part(Pairs, &'static str),
     /// The bytes alone.
     Bytes(&'static str),
+    /// These bytes under these headers, as tus clients send them.
+    Tus(Pairs, &'static str),
 }
 
 pub(super) struct Route {
@@ -58,8 +61,14 @@ const fn route(
 }
 
 #[rustfmt::skip]
-pub(super) const ROUTES: [Route; 14] = {
-    use {Door::*, Sends::*, Stage::*, Scope::*};
+pub(super) const ROUTES: [Route; 20] = {
+    use {Door::{Multipart, Native, Raw, Tus}, Sends::{Bytes, Form, Nothing, Part}, Stage::*, Scope::*};
+    const MADE: Pairs = &[("Upload-Length", "10")];
+    const AT_FIVE: Pairs = &[("Upload-Offset", "5"), ("Content-Type", "application/offset+octet-stream")];
+    const PATCHED: Pairs = &[
+        ("X-HTTP-Method-Override", "PATCH"), ("Upload-Offset", "5"),
+        ("Content-Type", "application/offset+octet-stream"),
+    ];
     const DONE: Pairs = &[("upload_id", "{id}"), ("md5", "{md5}")];
     [
         route("multipart, first chunk", Multipart, ("POST", CHUNKS), Half, Part(&[], FIRST), Some(Create), (200, 200)),
@@ -76,6 +85,12 @@ pub(super) const ROUTES: [Route; 14] = {
         route("native, status", Native, ("GET", "/api/v1/uploads/{id}"), Half, Nothing, Some(Read), (200, 404)),
         route("native, content", Native, ("GET", "/api/v1/uploads/{id}/content"), Complete, Nothing, Some(Read), (200, 404)),
         route("native, cancel", Native, ("DELETE", "/api/v1/uploads/{id}"), Half, Nothing, Some(Delete), (204, 404)),
+        route("tus, create", Tus, ("POST", "/files/"), Half, Sends::Tus(MADE, ""), Some(Create), (201, 201)),
+        route("tus, offset", Tus, ("HEAD", "/files/{id}"), Half, Sends::Tus(&[], ""), Some(Read), (200, 404)),
+        route("tus, next bytes", Tus, ("PATCH", "/files/{id}"), Half, Sends::Tus(AT_FIVE, "56789"), Some(Write), (204, 404)),
+        route("tus, next bytes in a POST", Tus, ("POST", "/files/{id}"), Half, Sends::Tus(PATCHED, "56789"), Some(Write), (204, 404)),
+        route("tus, content", Tus, ("GET", "/files/{id}"), Complete, Sends::Tus(&[], ""), Some(Read), (200, 404)),
+        route("tus, terminate", Tus, ("DELETE", "/files/{id}"), Half, Sends::Tus(&[], ""), Some(Delete), (204, 404)),
     ]
 };
 
@@ -85,6 +100,6 @@ impl Route {
     }
 
     pub(super) fn begins(&self) -> bool {
-        matches!(self.sends, Sends::Part(_, FIRST) | Sends::Bytes(FIRST))
+        matches!(self.sends, Sends::Part(_, FIRST) | Sends::Bytes(FIRST)) || self.path == "/files/"
     }
 }
