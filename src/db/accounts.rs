@@ -110,11 +110,6 @@ impl<DB: Dialect> Accounts for Store<DB> {
         self.change(query).await.map(drop)
     }
 
-    async fn raise_epoch(&self, id: UserId, now: Timestamp) -> Result<bool, StoreError> {
-        let query = sqlx::query(RAISE_EPOCH).bind(id.to_string()).bind(now.as_microsecond());
-        Ok(self.change(query).await? == 1)
-    }
-
     async fn bound(&self, proof: ProofHash) -> Result<Vec<(UploadId, UserId)>, StoreError> {
         let rows = sqlx::query(BOUND).bind(hex(&proof.0)).fetch_all(&self.read).await?;
         let pair = |row: &DB::Row| {

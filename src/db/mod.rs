@@ -217,9 +217,6 @@ pub trait Accounts: Send + Sync + 'static {
     /// raises the user's epoch.
     async fn set_disabled(&self, realm: &str, subject: &str, disabled: bool, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Raises the user's epoch, which ends every upload token made before. `false`: there is no such user.
-    async fn raise_epoch(&self, id: UserId, now: Timestamp) -> Result<bool, StoreError>;
-
     /// The uploads that a proof created, with the user it proved: the owner at their creation.
     async fn bound(&self, proof: ProofHash) -> Result<Vec<(UploadId, UserId)>, StoreError>;
 

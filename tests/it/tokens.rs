@@ -9,6 +9,7 @@ use chunkgate::{
     db::{self, Change, Stores},
     domain::{
         Clock as _,
+        events::{Event, Kind},
         principal::{Scope, Scopes},
         ring::TokenKey,
         token::Sealed,
@@ -59,6 +60,14 @@ async fn status(caller: &Caller, id: &str) -> Answer {
 
 async fn stores(app: &TestApp) -> Stores {
     db::connect(&app.config.database, app.config.storage.local.durability).await.expect("connects")
+}
+
+/// The identity server tells of it, at some node.
+async fn revoke_a_key_of_alice(stores: &Stores, app: &TestApp) {
+    let (realm, now) = ("default".to_owned(), app.clock.now());
+    let subject = Some("subject-alice".to_owned());
+    let event = Event { id: "e1".to_owned(), kind: Kind::KeyRevoked, realm, subject, at: now };
+    assert!(stores.identity_events.hear("default", &event, now).await.expect("answers"));
 }
 
 #[tokio::test]
@@ -252,7 +261,7 @@ async fn a_wrong_token_is_refused_and_none_of_two_kinds_is_preferred() {
 }
 
 #[tokio::test]
-async fn disabling_a_user_and_raising_an_epoch_end_every_token_made_before() {
+async fn disabling_a_user_and_revoking_a_key_end_every_token_made_before() {
     let app = TestApp::start().await;
     let stores = stores(&app).await;
     let alice = app.user("alice");
@@ -269,8 +278,7 @@ async fn disabling_a_user_and_raising_an_epoch_end_every_token_made_before() {
 
     let bearer = app.bearer(&token(&alice.chunk(Some(&id), Some((5, 9, 20)), b"56789").await.expect(200)));
     bearer.chunk(Some(&id), Some((10, 14, 20)), b"abcde").await.expect(200);
-    let owner = app.owner_of(&stores, "alice").await.user_id().expect("a user");
-    assert!(stores.accounts.raise_epoch(owner, app.clock.now()).await.expect("answers"));
+    revoke_a_key_of_alice(&stores, &app).await;
     bearer.chunk(Some(&id), Some((15, 19, 20)), b"fghij").await.expect(401);
     alice.chunk(Some(&id), Some((15, 19, 20)), b"fghij").await.expect(200);
     stores.close().await;
@@ -407,8 +415,7 @@ async fn services_on_one_database_accept_each_others_tokens() {
     status(&at(&alice, &token(&fresh)), &fresh.id()).await.expect(200);
 
     // What one of them hears of a user holds at the other at once.
-    let owner = app.owner_of(&stores, "alice").await.user_id().expect("a user");
-    stores.accounts.raise_epoch(owner, app.clock.now()).await.expect("answers");
+    revoke_a_key_of_alice(&stores, &app).await;
     for caller in [&alice, &alice_there] {
         status(&at(caller, &token(&fresh)), &fresh.id()).await.expect(401);
     }

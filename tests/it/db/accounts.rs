@@ -6,6 +6,7 @@ use chunkgate::{
     db::Profile,
     domain::{
         UserId,
+        events::{Event, Kind},
         profile::{Told, Version},
     },
 };
@@ -139,12 +140,19 @@ async fn an_epoch_is_raised_and_never_lowered(db: &Db) {
     let accounts = &db.stores.accounts;
     let ada = provisioned(db, &profile("s1", "ada")).await;
     let bob = provisioned(db, &profile("s2", "bob")).await;
-    race(10, |_| {
-        let accounts = accounts.clone();
-        async move { assert!(accounts.raise_epoch(ada.user.id, at(1)).await.expect("answers")) }
+    let revoked = |number: usize, subject: &str| Event {
+        id: format!("{subject} {number}"),
+        kind: Kind::KeyRevoked,
+        realm: "idp".to_owned(),
+        subject: Some(subject.to_owned()),
+        at: at(1),
+    };
+    race(10, |number| {
+        let (events, revoked) = (db.stores.identity_events.clone(), revoked(number, "s1"));
+        async move { assert!(events.hear("idp", &revoked, at(1)).await.expect("answers")) }
     })
     .await;
-    assert!(!accounts.raise_epoch(UserId::new(), at(1)).await.expect("answers"));
+    assert!(db.stores.identity_events.hear("idp", &revoked(0, "nobody"), at(1)).await.expect("answers"));
     for known in ["ada", "ada l."] {
         assert_eq!(provisioned(db, &profile("s1", known)).await.user.epoch, ada.user.epoch + 10, "{known}");
     }

@@ -320,12 +320,6 @@ impl Accounts for MemoryAccounts {
         Ok(())
     }
 
-    async fn raise_epoch(&self, id: UserId, _: Timestamp) -> Result<bool, StoreError> {
-        let mut memory = self.open()?;
-        let known = memory.accounts.iter_mut().find(|account| account.user.id == id);
-        Ok(known.map(|account| account.user.epoch += 1).is_some())
-    }
-
     async fn bound(&self, proof: ProofHash) -> Result<Vec<(UploadId, UserId)>, StoreError> {
         let memory = self.open()?;
         Ok(memory
