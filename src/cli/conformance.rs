@@ -25,7 +25,7 @@ use crate::{
     auth::identity,
     domain::{Clock as _, SystemClock, signing},
 };
-use asking::Line;
+use asking::{Exchange, Line};
 use caller::{Caller, Pair};
 use cases::{CASES, Case};
 
@@ -59,6 +59,9 @@ pub struct CheckArgs {
     /// Also: a name and a password, if the server judges such
     #[arg(long, value_name = "USERNAME:PASSWORD")]
     pub basic: Option<SecretString>,
+    /// Also: the id of a user who may act, if the server offers `/v1/introspect`
+    #[arg(long, value_name = "ID")]
+    pub user_id: Option<String>,
     /// The name under which the server knows the service
     #[arg(long, env = "CHUNKGATE_IDENTITY__AUDIENCE", default_value = "chunkgate")]
     pub audience: String,
@@ -115,6 +118,9 @@ pub async fn check(args: &CheckArgs, told: impl Fn(&Finding)) -> Result<Report, 
 async fn judged(case: &'static Case, caller: &Caller, line: &Line) -> Finding {
     let Some(asks) = (case.questions)(caller) else { return Finding::skipped(case, case.needs) };
     let exchanges = if case.at_once { line.at_once(asks).await } else { line.in_turn(asks).await };
+    if case.optional && exchanges.iter().all(Exchange::is_nowhere) {
+        return Finding::skipped(case, "not offered: the server has no such route, and need not have it");
+    }
     Finding::of(case, case.expect.flaw(&exchanges, line.try_timeout()), &exchanges)
 }
 
@@ -150,6 +156,7 @@ fn caller(args: &CheckArgs, settings: &identity::Settings) -> Result<Caller, Str
         disabled_key: pair("--disabled-key", args.disabled_key.as_ref())?,
         plain_key: pair("--plain-key", args.plain_key.as_ref())?,
         basic: pair("--basic", args.basic.as_ref())?,
+        user_id: args.user_id.clone(),
         audience: settings.audience.clone(),
         realm: settings.realm.clone(),
         window: args.window,

@@ -36,6 +36,8 @@ pub(super) enum Token {
 #[derive(Debug, Clone)]
 pub(super) struct Ask {
     pub(super) method: Method,
+    /// The last part of the path, `verify` for nearly all.
+    pub(super) route: &'static str,
     /// After the path, with its question mark.
     pub(super) query: String,
     pub(super) token: Token,
@@ -71,6 +73,13 @@ pub(super) enum Silence {
 pub(super) struct Exchange {
     pub(super) ask: Ask,
     pub(super) came: Result<Came, Silence>,
+}
+
+impl Exchange {
+    /// Whether there is nobody at this route.
+    pub(super) fn is_nowhere(&self) -> bool {
+        self.came.as_ref().is_ok_and(|came| matches!(came.status, 404 | 405))
+    }
 }
 
 /// The way to one server.
@@ -135,7 +144,7 @@ impl Line {
     }
 
     async fn send(&self, ask: &Ask) -> reqwest::Result<Came> {
-        let mut url = self.endpoint.clone();
+        let mut url = self.endpoint.join(ask.route).unwrap_or_else(|_| self.endpoint.clone());
         url.set_query(Some(ask.query.as_str()).filter(|query| !query.is_empty()));
         let client = if ask.afresh { &self.fresh } else { &self.kept };
         let mut request = client

@@ -33,6 +33,8 @@ pub(super) struct Caller {
     pub(super) plain_key: Option<Pair>,
     /// Username and password.
     pub(super) basic: Option<Pair>,
+    /// The id of a user who may act.
+    pub(super) user_id: Option<String>,
     pub(super) audience: String,
     pub(super) realm: String,
     pub(super) window: Duration,
@@ -107,6 +109,16 @@ impl Caller {
     pub(super) fn ask(&self, credential: Value) -> Ask {
         posted(&self.question(credential))
     }
+
+    /// Asks whether the user of that id may still act.
+    pub(super) fn introspect(&self, user_id: &str) -> Ask {
+        let mut question = self.question(Value::Null);
+        if let Some(fields) = question.as_object_mut() {
+            fields.retain(|name, _| !matches!(name.as_str(), "credential" | "request" | "want"));
+        }
+        question["user_id"] = user_id.into();
+        Ask { route: "introspect", ..posted(&question) }
+    }
 }
 
 /// Sends a question as it is.
@@ -114,6 +126,7 @@ pub(super) fn posted(question: &Value) -> Ask {
     let request_id = question["request_id"].as_str().map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
     Ask {
         method: Method::POST,
+        route: "verify",
         query: String::new(),
         token: Token::Right,
         content_type: "application/json",

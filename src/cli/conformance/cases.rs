@@ -33,6 +33,8 @@ pub(super) struct Case {
     pub(super) needs: &'static str,
     /// Whether the questions are asked at the same time.
     pub(super) at_once: bool,
+    /// Whether a server need not have the route that is asked.
+    pub(super) optional: bool,
 }
 
 /// A refusal of somebody who has not signed.
@@ -48,7 +50,7 @@ const fn case(
     remedy: &'static str,
     questions: fn(&Caller) -> Option<Vec<Ask>>,
 ) -> Case {
-    Case { name, asks, expect, why, remedy, questions, needs: "", at_once: false }
+    Case { name, asks, expect, why, remedy, questions, needs: "", at_once: false, optional: false }
 }
 
 impl Case {
@@ -58,6 +60,10 @@ impl Case {
 
     const fn at_once(self) -> Self {
         Self { at_once: true, ..self }
+    }
+
+    const fn optional(self) -> Self {
+        Self { optional: true, ..self }
     }
 }
 
@@ -420,6 +426,35 @@ pub(super) const CASES: &[Case] = &[
         },
     )
     .needing("give --basic USERNAME:PASSWORD"),
+    // Users, without a proof.
+    case(
+        ("introspect", "whether a user may still act, twice"),
+        Expect::SameUser,
+        "uploads that go on for long are stopped",
+        "POST /v1/introspect: look the user up by user_id, answer as to a right proof",
+        |caller| caller.user_id.as_ref().map(|id| vec![caller.introspect(id); 2]),
+    )
+    .needing("give --user-id ID")
+    .optional(),
+    case(
+        ("introspect-unknown", "the same of somebody who is not there"),
+        Expect::UnknownUserAtLast,
+        "the uploads of a user who was removed go on; a 404 says that there is no such route",
+        "answer 200: denied, unknown_user",
+        |caller| {
+            let known = caller.user_id.iter().map(|id| caller.introspect(id));
+            Some(known.chain([caller.introspect(&format!("nobody-{}", random()))]).collect())
+        },
+    )
+    .optional(),
+    case(
+        ("introspect-token", "the same from a service with another token"),
+        Expect::ServiceUnauthorized,
+        "anybody can find out who is known",
+        "compare the token before anything else, as of /v1/verify",
+        |caller| Some(vec![Ask { token: Token::Wrong, afresh: true, ..caller.introspect(&random()) }]),
+    )
+    .optional(),
 ];
 
 #[cfg(test)]

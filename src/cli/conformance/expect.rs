@@ -22,12 +22,15 @@ const CODES: &[&str] = &[
     code::KEY_DISABLED,
     "key_expired",
     code::USER_DISABLED,
+    code::UNKNOWN_USER,
     code::TIMESTAMP_OUT_OF_WINDOW,
     code::REPLAYED,
     "scheme_not_allowed",
     code::AUDIENCE_MISMATCH,
     code::RATE_LIMITED,
 ];
+/// Codes of a denial that ends what a user began.
+const GONE: &[&str] = &[code::UNKNOWN_USER, code::USER_DISABLED];
 /// Longest life of an answer about a right proof, and about a wrong one.
 const MOST_TTL_SECONDS: u64 = 300;
 const MOST_DENIED_TTL_SECONDS: u64 = 30;
@@ -47,6 +50,8 @@ pub(super) enum Expect {
     SameUser,
     /// Denied, with one of these codes.
     Denied(&'static [&'static str]),
+    /// The last one denied, of a user who is not there; the others are other cases'.
+    UnknownUserAtLast,
     /// Denied with this code, and with the user's id.
     DeniedUser(&'static str),
     /// Called unsupported.
@@ -100,6 +105,7 @@ impl Expect {
             Self::Active | Self::ActiveAtLast => "status \"active\", with user.id and user.username".into(),
             Self::SameUser => "status \"active\", every time with the same user.id and user.username".into(),
             Self::Denied(codes) => format!("status \"denied\" with code {}", codes.join(" or ")),
+            Self::UnknownUserAtLast => format!("status \"denied\" with code {}", GONE.join(" or ")),
             Self::DeniedUser(code) => format!("status \"denied\" with code {code} and with user.id"),
             Self::Unsupported => "status \"unsupported\"".into(),
             Self::NotActive => "status \"unsupported\", or \"denied\"".into(),
@@ -131,7 +137,8 @@ impl Expect {
 
     /// What is wrong with what came, if anything.
     pub(super) fn flaw(self, exchanges: &[Exchange], try_timeout: Duration) -> Option<Flaw> {
-        let others = if self == Self::ActiveAtLast { exchanges.len().saturating_sub(1) } else { 0 };
+        let at_last = matches!(self, Self::ActiveAtLast | Self::UnknownUserAtLast);
+        let others = if at_last { exchanges.len().saturating_sub(1) } else { 0 };
         let each = exchanges.iter().enumerate().skip(others).find_map(|(at, exchange)| {
             let what = self.one(at, exchange, try_timeout).err()?;
             Some(Flaw { at, what })
@@ -151,6 +158,7 @@ impl Expect {
             Self::Answer => came.is_answer(&answer),
             Self::Active | Self::ActiveAtLast | Self::SameUser => answer.is_active(),
             Self::Denied(codes) => answer.is_denied(codes),
+            Self::UnknownUserAtLast => answer.is_denied(GONE),
             Self::DeniedUser(code) => answer.is_denied(&[code]).and_then(|()| answer.names("id")),
             Self::Unsupported => answer.is(&[UNSUPPORTED]),
             Self::NotActive => answer.is(&[DENIED, UNSUPPORTED]),
@@ -371,6 +379,7 @@ mod tests {
     fn exchange(came: Result<(u16, &str), Silence>) -> Exchange {
         let ask = Ask {
             method: Method::POST,
+            route: "verify",
             query: String::new(),
             token: Token::Right,
             content_type: "application/json",
