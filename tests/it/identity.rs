@@ -1,9 +1,11 @@
 //! The gate, the client of the identity server and the reference server: a caller presents a triple, and somebody far
 //! away knows, does not know, or cannot be asked.
 
+mod flood;
 mod reference;
 mod reuse;
 mod signed_requests;
+mod window;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,6 +27,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
     sync::Semaphore,
+    task::JoinHandle,
 };
 
 use crate::support::identity::{MemoryAccounts, Mode, Scripted, StillClock};
@@ -184,43 +187,6 @@ async fn definite_refusals() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_is_never_a_refusal_and_never_remembered() {
-    let but = |changes| Mode::OkBut(changes);
-    for (name, mode) in [
-        ("rate limited", Mode::Deny(200, "rate_limited", json!({}))),
-        ("later", Mode::Deny(200, "invalid_signature", json!({"retry_after": 3}))),
-        ("own token refused", Mode::Deny(401, "service_unauthorized", json!({}))),
-        ("a bare 401", Mode::Page(401)),
-        ("a bare 403", Mode::Page(403)),
-        ("404", Mode::Page(404)),
-        ("429", Mode::TooMany),
-        ("500", Mode::Page(500)),
-        ("a page", Mode::Page(200)),
-        ("half a body", Mode::HalfBody),
-        ("another content type", Mode::NotJson),
-        ("oversized", Mode::Oversized),
-        ("truncated", Mode::Truncated),
-        ("redirect", Mode::Redirect),
-        ("active under 403", Mode::Deny(403, "", json!({"status": "active", "user": {"id": "u", "username": "n"}}))),
-        ("unknown status", but(json!({"status": "perhaps"}))),
-        ("no user", but(json!({"user": null}))),
-        ("no user id", but(json!({"user": {"username": "ann"}}))),
-        ("empty user id", but(json!({"user": {"id": "", "username": "ann"}}))),
-        ("no username", but(json!({"user": {"id": "u1"}}))),
-        ("another question's", but(json!({"request_id": "00000000-0000-7000-8000-000000000000"}))),
-        ("another version", but(json!({"version": "2"}))),
-    ] {
-        let server = Scripted::start(&[mode, Mode::Ok]).await;
-        let house = House::asking(&server.url());
-        let error = house.refusal(&ann()).await;
-        assert!(unavailable(&error), "{name}: {error}");
-        assert_eq!((server.calls(), house.accounts.count()), (1, 0), "{name}");
-        assert!(house.admit(&ann()).await.is_ok(), "{name}: recovered at once");
-        assert_eq!(server.calls(), 2, "{name}");
-    }
-}
-
-#[tokio::test]
 async fn a_server_that_does_not_answer_in_time() {
     for mode in [Mode::SlowHead, Mode::SlowBody] {
         let server = Scripted::start(&[mode]).await;
@@ -233,15 +199,6 @@ async fn a_server_that_does_not_answer_in_time() {
     let server = Scripted::start(&[Mode::SlowHead]).await;
     let short = |identity: &mut identity::Settings| identity.deadline = Duration::from_millis(100);
     let house = House::with(&server.url(), Settings::default(), short);
-    assert!(unavailable(&house.refusal(&ann()).await));
-}
-
-#[tokio::test]
-async fn nobody_listens() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("bound");
-    drop(listener);
-    let house = House::asking(&format!("http://{address}"));
     assert!(unavailable(&house.refusal(&ann()).await));
 }
 
@@ -268,20 +225,6 @@ async fn a_failed_connection_is_tried_once_more_as_the_same_question() {
     };
     assert_eq!(id(&heads[0], "x-request-id: "), id(&heads[1], "x-request-id: "));
     assert_eq!(id(&heads[0], "idempotency-key: "), id(&heads[1], "idempotency-key: "));
-}
-
-#[tokio::test]
-async fn a_flapping_server() {
-    let bad = Mode::Page(500);
-    let server = Scripted::start(&[bad.clone(), Mode::Ok, bad.clone(), bad, Mode::Ok]).await;
-    let house = House::asking(&server.url());
-    let mut seen = Vec::new();
-    for call in 0..5 {
-        seen.push(house.admit(&signed("key", "secret", NOW + call)).await.is_ok());
-    }
-    assert_eq!(seen, [false, true, false, false, true]);
-    server.set(Mode::Page(500));
-    assert!(house.admit(&signed("key", "secret", NOW + 1)).await.is_ok(), "what was proven goes on");
 }
 
 #[tokio::test]
@@ -341,43 +284,58 @@ async fn refusals_are_answers() {
     assert_eq!(server.calls(), 50, "whoever guesses closes the door to nobody");
 }
 
+/// A hundred callers with one proof; the first of them asks.
+fn a_hundred(house: &House) -> Vec<JoinHandle<Result<Principal, AuthError>>> {
+    let caller = |gate: Arc<Gate>| tokio::spawn(async move { gate.admit(&ann()).await });
+    (0..100).map(|_| caller(house.gate.clone())).collect()
+}
+
 #[tokio::test]
 async fn a_hundred_at_once_ask_once() {
     let gate = Arc::new(Semaphore::new(0));
     let server = Scripted::start(&[Mode::Held(gate.clone())]).await;
     let house = House::asking(&server.url());
-    let callers: Vec<_> = (0..100)
-        .map(|_| {
-            let gate = house.gate.clone();
-            tokio::spawn(async move { gate.admit(&ann()).await.is_ok() })
-        })
-        .collect();
+    let callers = a_hundred(&house);
     server.has_been_asked(1).await;
     gate.add_permits(1);
     for caller in callers {
-        assert!(caller.await.expect("no panic"));
+        assert!(caller.await.expect("no panic").is_ok());
     }
     assert_eq!(server.calls(), 1);
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_ends_nothing() {
+async fn the_first_of_a_hundred_leaves_and_ends_nothing() {
     let hold = Arc::new(Semaphore::new(0));
     let server = Scripted::start(&[Mode::Held(hold.clone()), Mode::Page(500)]).await;
     let house = House::asking(&server.url());
-    let caller = || {
-        let gate = house.gate.clone();
-        tokio::spawn(async move { gate.admit(&ann()).await })
-    };
-    let first = caller();
+    let mut callers = a_hundred(&house);
     server.has_been_asked(1).await;
-    let second = caller();
-    tokio::task::yield_now().await;
+    let first = callers.remove(0);
     first.abort();
     assert!(first.await.expect_err("aborted").is_cancelled());
     hold.add_permits(1);
-    assert!(second.await.expect("no panic").is_ok());
+    for other in callers {
+        assert!(other.await.expect("no panic").is_ok());
+    }
     assert_eq!(server.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_panic_in_the_flight_of_a_hundred_refuses_none_of_them_and_is_not_remembered() {
+    let hold = Arc::new(Semaphore::new(0));
+    let server = Scripted::start(&[Mode::Held(hold.clone()), Mode::Ok]).await;
+    let house = House::asking(&server.url());
+    house.accounts.panic_once();
+    let callers = a_hundred(&house);
+    server.has_been_asked(1).await;
+    hold.add_permits(1);
+    for caller in callers {
+        assert!(unavailable(&caller.await.expect("the panic stays in the flight").expect_err("not admitted")));
+    }
+    assert_eq!((server.calls(), house.accounts.count()), (1, 0));
+    assert!(house.admit(&ann()).await.is_ok(), "the next one asks anew");
+    assert_eq!(server.calls(), 2);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Signed requests (scheme v2) at the gate: the question that is asked about one, and the edges of its window.
+//! Signed requests (scheme v2) at the gate: the question that is asked about one, and who may not sign otherwise.
 
 use chunkgate::domain::{
     after,
@@ -9,7 +9,7 @@ use chunkgate::domain::{
 use super::*;
 
 /// A GET of `/a?b=1`, signed at this time.
-fn request(secret: &str, at: i64) -> Presented {
+pub(super) fn request(secret: &str, at: i64) -> Presented {
     let message = Message {
         method: "GET",
         scheme: "https",
@@ -59,23 +59,6 @@ async fn the_identity_server_hears_what_we_rebuilt() {
     elsewhere.request.path = "/b".into();
     house.admit(&elsewhere).await.expect("this server says yes to everything");
     assert_eq!(server.calls(), 2);
-}
-
-#[tokio::test]
-async fn the_window_is_open_at_both_its_ends_and_not_beyond() {
-    let server = Scripted::start(&[Mode::Ok]).await;
-    let house = House::asking(&server.url());
-    for at in [NOW - 300, NOW + 300] {
-        assert!(house.admit(&request("secret", at)).await.is_ok(), "{at}");
-    }
-    let asked = server.calls();
-    for at in [NOW - 301, NOW + 301] {
-        let stale = AuthError::Stale { server_time: house.clock.now() };
-        assert_eq!(house.refusal(&request("secret", at)).await, stale, "{at}");
-    }
-    house.clock.advance(MICRO);
-    assert!(matches!(house.refusal(&request("secret", NOW - 300)).await, AuthError::Stale { .. }));
-    assert_eq!(server.calls(), asked, "nobody is asked about a stale one");
 }
 
 #[tokio::test]

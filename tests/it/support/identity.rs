@@ -27,7 +27,7 @@ use chunkgate::{
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::{
-    net::TcpListener,
+    net::TcpSocket,
     sync::{Notify, Semaphore},
     task::AbortHandle,
 };
@@ -45,6 +45,8 @@ pub(crate) enum Mode {
     Deny(u16, &'static str, Value),
     /// This status and a page that some proxy might send.
     Page(u16),
+    /// This status and not a byte more.
+    Bare(u16),
     /// 429 with `Retry-After`.
     TooMany,
     /// Never answers.
@@ -73,9 +75,12 @@ pub(crate) struct Asked {
 pub(crate) struct Scripted {
     pub(crate) address: SocketAddr,
     script: Arc<Script>,
-    task: AbortHandle,
+    /// Bound and not listening: every connection is refused, and nobody else gets the port.
+    closed: Option<TcpSocket>,
+    task: Option<AbortHandle>,
 }
 
+#[derive(Default)]
 struct Script {
     /// Call n is answered by the n-th mode, further calls by the last.
     modes: Mutex<Vec<Mode>>,
@@ -85,13 +90,26 @@ struct Script {
 
 impl Scripted {
     pub(crate) async fn start(modes: &[Mode]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("bound");
-        let script =
-            Arc::new(Script { modes: Mutex::new(modes.to_vec()), asked: Mutex::default(), arrived: Notify::new() });
-        let app = Router::new().fallback(any(answer)).with_state(script.clone());
-        let task = tokio::spawn(async move { axum::serve(listener, app).await }).abort_handle();
-        Self { address, script, task }
+        let mut server = Self::closed();
+        *lock(&server.script.modes) = modes.to_vec();
+        server.open();
+        server
+    }
+
+    /// One that refuses connections until it is opened.
+    pub(crate) fn closed() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let address = socket.local_addr().expect("bound");
+        Self { address, script: Arc::default(), closed: Some(socket), task: None }
+    }
+
+    /// Listens from now on, if it did not yet.
+    pub(crate) fn open(&mut self) {
+        let Some(socket) = self.closed.take() else { return };
+        let listener = socket.listen(1024).expect("listens");
+        let app = Router::new().fallback(any(answer)).with_state(self.script.clone());
+        self.task = Some(tokio::spawn(async move { axum::serve(listener, app).await }).abort_handle());
     }
 
     pub(crate) fn url(&self) -> String {
@@ -125,7 +143,9 @@ impl Scripted {
 
 impl Drop for Scripted {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
@@ -160,6 +180,7 @@ async fn respond(mode: Mode, question: &Value) -> Response {
             (StatusCode::from_u16(status).expect("a status"), Json(body)).into_response()
         }
         Mode::Page(status) => (StatusCode::from_u16(status).expect("a status"), Html("<h1>proxy</h1>")).into_response(),
+        Mode::Bare(status) => StatusCode::from_u16(status).expect("a status").into_response(),
         Mode::TooMany => (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")], Json(active)).into_response(),
         Mode::SlowHead => std::future::pending().await,
         Mode::SlowBody => (as_json, Body::from_stream(stream::pending::<Result<Bytes, Infallible>>())).into_response(),
@@ -242,12 +263,18 @@ struct Memory {
     bound: Vec<(ProofHash, UploadId, UserId)>,
     spent: HashMap<ProofHash, Timestamp>,
     broken: bool,
+    panics: bool,
 }
 
 impl MemoryAccounts {
     /// Whether every deed fails from now on.
     pub(crate) fn break_down(&self, broken: bool) {
         lock(&self.0).broken = broken;
+    }
+
+    /// Whoever is provisioned next, whoever asked for it panics.
+    pub(crate) fn panic_once(&self) {
+        lock(&self.0).panics = true;
     }
 
     pub(crate) fn bind(&self, proof: ProofHash, upload: UploadId, user: UserId) {
@@ -285,6 +312,10 @@ impl Memory {
 impl Accounts for MemoryAccounts {
     async fn provision(&self, profile: &Profile, _: Timestamp) -> Result<(Account, Written), StoreError> {
         let mut memory = self.open()?;
+        if std::mem::take(&mut memory.panics) {
+            drop(memory);
+            panic!("on purpose");
+        }
         let known = |a: &&mut Account| a.user.realm == profile.realm && a.subject == profile.subject;
         if let Some(account) = memory.accounts.iter_mut().find(known) {
             account.user.username.clone_from(&profile.username);
