@@ -14,6 +14,7 @@ mod cross_site;
 mod db;
 mod delegated;
 mod events;
+mod faults;
 mod floors;
 mod gate;
 mod gatekeeping;

@@ -112,7 +112,11 @@ fn now(app: &TestApp) -> BTreeMap<String, f64> {
 }
 
 /// What of these families grew or shrank while a deed was done; how long things took is left out.
-async fn moved<T>(app: &TestApp, families: &[&str], deed: impl Future<Output = T>) -> (T, Vec<(String, f64)>) {
+pub(crate) async fn moved<T>(
+    app: &TestApp,
+    families: &[&str],
+    deed: impl Future<Output = T>,
+) -> (T, Vec<(String, f64)>) {
     let before = now(app);
     let done = deed.await;
     let all = now(app);
@@ -124,7 +128,8 @@ async fn moved<T>(app: &TestApp, families: &[&str], deed: impl Future<Output = T
     (done, all.iter().filter_map(differs).collect())
 }
 
-fn grew(pairs: &[(&str, f64)]) -> Vec<(String, f64)> {
+/// The same as it is expected, in the order of the text.
+pub(crate) fn grew(pairs: &[(&str, f64)]) -> Vec<(String, f64)> {
     let mut pairs: Vec<_> = pairs.iter().map(|(series, by)| ((*series).to_owned(), *by)).collect();
     pairs.sort_by(|one, other| one.0.cmp(&other.0));
     pairs
@@ -281,51 +286,6 @@ async fn what_is_lost_and_what_outlives_its_time_is_counted() {
     assert!(counted["worker_steps_total{worker=\"reaper\"}"] >= 1.0);
     assert!(counted["worker_last_step_seconds{worker=\"reaper\"}"] > counted["start_time_seconds"]);
     assert_eq!(counted["worker_last_failure_seconds{worker=\"reaper\"}"], 0.0);
-    app.stop().await;
-}
-
-#[tokio::test]
-async fn each_fault_of_the_identity_server_is_counted_as_what_it_is() {
-    let (app, identity) = with_scripted(&[Mode::Ok], |_| {}).await;
-    let alice = app.user("alice");
-    let modes = [
-        (Mode::Ok, "active", "granted"),
-        (Mode::Deny(401, "invalid_signature", json!({})), "denied", "invalid"),
-        (Mode::Deny(401, "a-code-of-their-own", json!({})), "denied", "invalid"),
-        (Mode::Deny(403, "user_disabled", json!({})), "disabled", "disabled"),
-        (Mode::Deny(401, "replayed", json!({})), "replayed", "replayed"),
-        (Mode::Deny(401, "timestamp_out_of_window", json!({})), "timestamp_out_of_window", "timestamp_out_of_window"),
-        (Mode::Deny(403, "audience_mismatch", json!({})), "audience_mismatch", "invalid"),
-        (Mode::Deny(200, "rate_limited", json!({})), "rate_limited", "unavailable"),
-        (Mode::Deny(401, "service_unauthorized", json!({})), "service_unauthorized", "unavailable"),
-        (Mode::OkBut(json!({"status": "unsupported", "user": null})), "unsupported", "invalid"),
-        (Mode::Page(500), "status", "unavailable"),
-        (Mode::Redirect, "status", "unavailable"),
-        (Mode::TooMany, "status", "unavailable"),
-        (Mode::Page(200), "malformed", "unavailable"),
-        (Mode::HalfBody, "malformed", "unavailable"),
-        (Mode::Oversized, "malformed", "unavailable"),
-        (Mode::OkBut(json!({"request_id": "another"})), "malformed", "unavailable"),
-        (Mode::SlowHead, "timeout", "unavailable"),
-        (Mode::SlowBody, "timeout", "unavailable"),
-    ];
-    for (mode, outcome, result) in modes {
-        // A proof of its own, and a breaker that remembers nothing of the ones before.
-        app.clock.advance(Duration::from_secs(11));
-        identity.set(mode);
-        let families = ["identity_requests_total", "identity_request_duration", "auth_requests"];
-        let (_, grown) = moved(&app, &families, alice.get("/api/v1/uploads")).await;
-        let asked = format!("identity_requests_total{{outcome=\"{outcome}\"}}");
-        let admitted = format!("auth_requests_total{{method=\"signature\",result=\"{result}\"}}");
-        let took = ("identity_request_duration_seconds_count", 1.0);
-        assert_eq!(grown, grew(&[(&admitted, 1.0), took, (&asked, 1.0)]), "{outcome}");
-    }
-    drop(identity);
-    app.clock.advance(Duration::from_secs(11));
-    let families = ["identity_requests_total", "identity_retries"];
-    let (_, grown) = moved(&app, &families, alice.get("/api/v1/uploads")).await;
-    let retried = ("identity_retries_total{result=\"made\"}", 1.0);
-    assert_eq!(grown, grew(&[("identity_requests_total{outcome=\"connect\"}", 1.0), retried]));
     app.stop().await;
 }
 
