@@ -9,10 +9,13 @@ use chunkgate::{
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Semaphore};
 
-use crate::support::{
-    Answer, Caller, TestApp,
-    identity::{Mode, Scripted},
-    md5,
+use crate::{
+    metrics::{grew, moved},
+    support::{
+        Answer, Caller, TestApp,
+        identity::{Mode, Scripted},
+        md5,
+    },
 };
 
 const ROUTE: &str = "/api/v1/identity/events";
@@ -70,17 +73,21 @@ async fn a_disabled_user_is_refused_at_once_and_an_enabled_one_goes_on() {
     let first = ann.chunk(None, Some((0, 4, 15)), b"01234").await.expect(200);
     let (id, bearer) = (first.id(), app.bearer(&token(&first)));
 
+    // It says the same when it is asked, which it is about each new second's signature.
+    identity.set(Mode::Deny(200, "user_disabled", json!({"user": {"id": "u1"}})));
     told(&app, "e1", "user.disabled").await;
     for caller in [&ann, &bearer] {
         assert_eq!(status(caller, &id).await.expect(403).json()["code"], "account_disabled");
         caller.chunk(Some(&id), Some((5, 9, 15)), b"56789").await.expect(403);
     }
 
+    identity.set(Mode::Ok);
     told(&app, "e2", "user.enabled").await;
+    app.clock.advance(6 * SECOND);
     assert_eq!(status(&bearer, &id).await.expect(401).json()["code"], "token_expired", "made before");
     let asked = identity.calls();
     let next = ann.chunk(Some(&id), Some((5, 9, 15)), b"56789").await.expect(200);
-    assert_eq!(identity.calls(), asked + 1, "what was said before is asked again");
+    assert_eq!(identity.calls(), asked + 1);
     app.bearer(&token(&next)).chunk(Some(&id), Some((10, 14, 15)), b"abcde").await.expect(200);
     ann.complete(&id, &md5(b"0123456789abcde")).await.expect(200);
     app.stop().await;
@@ -205,6 +212,26 @@ async fn an_event_told_again_changes_nothing() {
     let again = tell(&app, &[off]).await.expect(200).json();
     assert_eq!(again["events"], json!([{"id": "user.disabled", "outcome": "repeated"}]));
     status(&ann, &id).await.expect(200);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_told_is_counted() {
+    let identity = Scripted::start(&[Mode::Ok]).await;
+    let app = listening(&identity).await;
+    let counted = async |events: &[Value]| {
+        let (_, grown) = moved(&app, &["identity_events"], tell(&app, events)).await;
+        grown
+    };
+    let [one, other] = ["e1", "e2"].map(|id| event(&app, id, "user.updated", Some("u1")));
+    let by = |result: &str, count: f64| grew(&[(&*format!("identity_events_total{{result=\"{result}\"}}"), count)]);
+    assert_eq!(counted(&[one.clone(), other.clone()]).await, by("applied", 2.0));
+    assert_eq!(counted(&[other]).await, by("repeated", 1.0));
+    let mut flawed = one.clone();
+    flawed["realm"] = "another".into();
+    assert_eq!(counted(&[one, flawed]).await, by("refused", 1.0), "the list, and nothing in it");
+    let guess = send(&app, Some("Bearer a-guess"), String::new());
+    assert_eq!(moved(&app, &["identity_events"], guess).await.1, [], "nor who may not speak");
     app.stop().await;
 }
 

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     local,
+    metrics::{grew, moved},
     support::{
         Answer, Caller, TestApp,
         identity::{Mode, Scripted},
@@ -96,16 +97,23 @@ async fn an_outage_is_outlived_for_a_while_and_never_a_refusal() {
         let (id, bearer) = begun(&app).await;
         identity.set(mode);
         app.clock.advance(16 * MINUTE);
-        bearer.chunk(Some(&id), Some((1, 1, 10)), b"1").await.expect(200);
-        status(&bearer, &id).await.expect(200);
+        let goes_on = async {
+            bearer.chunk(Some(&id), Some((1, 1, 10)), b"1").await.expect(200);
+            status(&bearer, &id).await.expect(200);
+        };
+        let ((), stale) = moved(&app, &["auth_stale"], goes_on).await;
+        assert_eq!(stale, grew(&[("auth_stale_admitted_total", 2.0)]));
         assert_eq!(identity.calls(), 2, "asked in vain, and not again for each chunk");
         app.clock.advance(8 * MINUTE);
         bearer.chunk(Some(&id), Some((2, 2, 10)), b"2").await.expect(200);
         assert_eq!(identity.calls(), 3);
         app.clock.advance(MINUTE);
-        for answer in [bearer.chunk(Some(&id), Some((3, 3, 10)), b"3").await, status(&bearer, &id).await] {
-            assert!(answer.expect(503).header("retry-after").is_some());
-        }
+        let waits = async {
+            for answer in [bearer.chunk(Some(&id), Some((3, 3, 10)), b"3").await, status(&bearer, &id).await] {
+                assert!(answer.expect(503).header("retry-after").is_some());
+            }
+        };
+        assert_eq!(moved(&app, &["auth_stale"], waits).await.1, []);
         identity.set(Mode::Ok);
         app.clock.advance(MINUTE);
         bearer.chunk(Some(&id), Some((3, 3, 10)), b"3").await.expect(200);
