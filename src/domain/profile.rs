@@ -200,16 +200,12 @@ mod tests {
     proptest! {
         #[test]
         fn whole_profiles_may_come_in_any_order(
-            said in proptest::collection::btree_map(
+            (said, order) in proptest::collection::btree_map(
                 any::<i64>(), (proptest::option::of("[ab]"), proptest::collection::vec("[ab]", 0..3)), 1..6,
-            ).prop_map(|all| all.into_iter().map(|(version, (email, groups))| whole(version, email, groups)).collect::<Vec<_>>()),
-            shuffled in any::<prop::sample::Index>(),
+            ).prop_map(|all| all.into_iter().map(|(version, (email, groups))| whole(version, email, groups)).collect::<Vec<_>>())
+            .prop_flat_map(|said| (Just(said.clone()), Just(said).prop_shuffle())),
         ) {
             let arrive = |order: &[Profile]| order.iter().fold(Known::default(), |known, told| known.told(told, false));
-            let mut order = said.clone();
-            order.rotate_left(shuffled.index(said.len()));
-            prop_assert_eq!(arrive(&order), arrive(&said));
-            order.reverse();
             prop_assert_eq!(arrive(&order), arrive(&said));
         }
 

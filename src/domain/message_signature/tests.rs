@@ -56,14 +56,6 @@ fn hmac_of_the_standard() {
 fn bases_of_the_standard() {
     let request = test_request();
     let digest = &request[3].1;
-    // RFC 9421 §B.2.3, every component but the signature's own.
-    let full = r#"("date" "@method" "@path" "@query" "@authority" "content-type" "content-digest" "content-length");created=1618884473;keyid="test-key-rsa-pss""#;
-    let expected = format!(
-        "\"date\": Tue, 20 Apr 2021 02:07:55 GMT\n\"@method\": POST\n\"@path\": /foo\n\
-        \"@query\": ?param=Value&Pet=dog\n\"@authority\": example.com\n\"content-type\": application/json\n\
-        \"content-digest\": {digest}\n\"content-length\": 18\n\"@signature-params\": {full}"
-    );
-    assert_eq!(base_of(&message(&request), full), Ok(expected));
     // RFC 9421 §2.5.
     let example = r#"("@method" "@authority" "@path" "content-digest" "content-length" "content-type");created=1618884473;keyid="test-key-rsa-pss""#;
     let expected = format!(
@@ -71,6 +63,94 @@ fn bases_of_the_standard() {
         \"content-length\": 18\n\"content-type\": application/json\n\"@signature-params\": {example}"
     );
     assert_eq!(base_of(&message(&request), example), Ok(expected));
+}
+
+#[test]
+fn bases_of_the_appendix() {
+    // RFC 9421 §B.2.1, §B.2.3, §B.2.6: the signatures are RSA's and Ed25519's, the bases are anybody's.
+    let request = test_request();
+    let digest = &request[3].1;
+    for (parameters, lines) in [
+        (r#"();created=1618884473;keyid="test-key-rsa-pss";nonce="b3k2pp5k7z-50gnwp.yemd""#, String::new()),
+        (
+            r#"("date" "@method" "@path" "@query" "@authority" "content-type" "content-digest" "content-length");created=1618884473;keyid="test-key-rsa-pss""#,
+            format!(
+                "\"date\": Tue, 20 Apr 2021 02:07:55 GMT\n\"@method\": POST\n\"@path\": /foo\n\
+                \"@query\": ?param=Value&Pet=dog\n\"@authority\": example.com\n\"content-type\": application/json\n\
+                \"content-digest\": {digest}\n\"content-length\": 18\n"
+            ),
+        ),
+        (
+            r#"("date" "@method" "@path" "@authority" "content-type" "content-length");created=1618884473;keyid="test-key-ed25519""#,
+            "\"date\": Tue, 20 Apr 2021 02:07:55 GMT\n\"@method\": POST\n\"@path\": /foo\n\
+             \"@authority\": example.com\n\"content-type\": application/json\n\"content-length\": 18\n"
+                .to_owned(),
+        ),
+    ] {
+        let expected = format!("{lines}\"@signature-params\": {parameters}");
+        assert_eq!(base_of(&message(&request), parameters), Ok(expected));
+    }
+    // §B.2.2 covers a query parameter by its name, and §B.2.4 an answer: both are refused here, and never rebuilt wrong.
+    for (parameters, why) in [
+        (
+            r#"("@authority" "content-digest" "@query-param";name="Pet");created=1618884473;keyid="test-key-rsa-pss";tag="header-example""#,
+            "with parameters",
+        ),
+        (
+            r#"("@status" "content-type" "content-digest" "content-length");created=1618884473;keyid="test-key-ecc-p256""#,
+            "does not have",
+        ),
+    ] {
+        let flaw = base_of(&message(&request), parameters).expect_err("refused").to_string();
+        assert!(flaw.contains(why), "{flaw}");
+    }
+    // §B.3: a proxy that ends TLS signs what it tells of the client's certificate (of which the beginning stands here).
+    let behind = fields(&[("client-cert", ":MIIBqDCCAU6gAwIBAgIBBzAKBggqhkjOPQQDAjA6MRsw:")]);
+    let proxied = Message { authority: "service.internal.example", ..message(&behind) };
+    let parameters =
+        r#"("@path" "@query" "@method" "@authority" "client-cert");created=1618884473;keyid="test-key-ecc-p256""#;
+    let expected = format!(
+        "\"@path\": /foo\n\"@query\": ?param=Value&Pet=dog\n\"@method\": POST\n\
+        \"@authority\": service.internal.example\n\"client-cert\": {}\n\"@signature-params\": {parameters}",
+        behind[0].1
+    );
+    assert_eq!(base_of(&proxied, parameters), Ok(expected));
+}
+
+#[test]
+fn what_may_happen_on_the_way_and_what_may_not() {
+    // RFC 9421 §B.4.
+    let parameters = r#"("@method" "@path" "@authority" "accept");created=1618884473;keyid="test-key-ed25519""#;
+    let signed = format!(
+        "\"@method\": GET\n\"@path\": /demo\n\"@authority\": example.org\n\"accept\": application/json, */*\n\
+        \"@signature-params\": {parameters}"
+    );
+    let two = fields(&[("date", "Fri, 15 Jul 2022 14:24:55 GMT"), ("accept", "application/json"), ("accept", "*/*")]);
+    let one = fields(&[("accept", "application/json, */*"), ("accept-language", "en-US,en;q=0.5")]);
+    let turned = fields(&[("accept", "*/*"), ("accept", "application/json")]);
+    let request = Message {
+        method: "GET",
+        scheme: "https",
+        authority: "example.org",
+        path: "/demo",
+        query: Some("name1=Value1&Name2=value2"),
+        fields: &two,
+    };
+    for unchanged in [
+        request,
+        Message { query: Some("name1=Value1&Name2=value2&param=added"), fields: &one, ..request },
+        Message { authority: "EXAMPLE.ORG:443", ..request },
+    ] {
+        assert_eq!(base_of(&unchanged, parameters).as_ref(), Ok(&signed), "{unchanged:?}");
+    }
+    for changed in [
+        Message { fields: &turned, ..request },
+        Message { method: "POST", ..request },
+        Message { authority: "example.com", ..request },
+        Message { path: "/demo/", ..request },
+    ] {
+        assert_ne!(base_of(&changed, parameters).as_ref(), Ok(&signed), "{changed:?}");
+    }
 }
 
 #[test]
