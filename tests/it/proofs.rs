@@ -7,6 +7,8 @@
 //! cargo test --release --test it -- --ignored
 //! ```
 //!
+//! Those of `nodes`, two services on one database, take seconds and run with every other test.
+//!
 //! `CHUNKGATE_TEST_ENGINE=postgres` runs them on PostgreSQL. `CHUNKGATE_TEST_BINARY` names another binary to prove, and
 //! `CHUNKGATE_TEST_SEED` repeats a run. Figures go to the error stream, past the harness that would keep them.
 
@@ -15,6 +17,7 @@ mod completion;
 mod disk_full;
 mod kill;
 mod memory;
+mod nodes;
 mod outage;
 mod resume;
 mod secrets;

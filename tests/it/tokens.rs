@@ -1,5 +1,7 @@
 //! Upload tokens as clients meet them: what one opens, what it does not, and when it is over.
 
+mod rotation;
+
 use std::{sync::Arc, time::Duration};
 
 use chunkgate::{

@@ -117,6 +117,20 @@ impl Client {
         self.send(request.header("Content-Type", content_type.expect("a form")).body(body)).await
     }
 
+    /// A request with these headers and no other proof.
+    pub(super) async fn send_as_is(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(String, String)],
+        body: &[u8],
+    ) -> Answer {
+        let method = method.parse().expect("a method");
+        let request = self.http.request(method, format!("{}{path}", self.base)).body(body.to_vec());
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+        self.send(request).await.expect("an answer")
+    }
+
     fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         self.key.proof().into_iter().fold(request, |request, (name, value)| request.header(name, value))

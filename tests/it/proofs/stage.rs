@@ -91,11 +91,21 @@ impl Stage {
 
     /// Secrets in both error streams and in the database.
     async fn written_down(&self) -> Vec<String> {
-        let logs = ["service.log", "identity.log"].map(|log| self.folder.path().join(log));
+        let logs = ["service.log", "second-service.log", "identity.log"].map(|log| self.folder.path().join(log));
         let mut found: Vec<String> = logs.iter().flat_map(|log| watch().search_file(log)).collect();
         let settings = chunkgate::db::Settings { url: self.database_url().into(), max_connections: 1 };
         found.extend(watch().search_database(&settings).await);
         found
+    }
+
+    /// Another service on the same database and the same identity server, with files of its own; and a client of it.
+    pub(super) async fn second(&self) -> (Process, Client) {
+        let port = free_port();
+        let command = self.command(port, &self.folder.path().join("files-of-the-second"));
+        let mut process = Process::spawn(command, self.folder.path().join("second-service.log"));
+        let client = Client::new(format!("http://127.0.0.1:{port}"), self.key.clone());
+        ready(&mut process, &client).await;
+        (process, client)
     }
 
     /// Starts the service; answers with how long it took until it was ready.
@@ -103,28 +113,28 @@ impl Stage {
         let began = Instant::now();
         self.launch();
         let client = self.client();
-        let process = &mut self.service;
-        until("the service is ready", START, async || {
-            assert!(process.is_running(), "the service ended at its start; see {}", process.log());
-            client.get("/readyz").await.ok().filter(|answer| answer.status == 200)
-        })
-        .await;
+        ready(&mut self.service, &client).await;
         began.elapsed()
     }
 
     fn launch(&mut self) {
+        let command = self.command(self.ports.0, &self.storage());
+        self.service = Process::spawn(command, self.folder.path().join("service.log"));
+    }
+
+    fn command(&self, port: u16, files: &Path) -> Command {
         let mut words = self.below.clone();
         words.push(binary().display().to_string());
         let mut command = clean(&words[0]);
-        command.args(&words[1..]).args(["serve", "--listen", &format!("127.0.0.1:{}", self.ports.0)]);
+        command.args(&words[1..]).args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
         command.env("CHUNKGATE_DATABASE__URL", self.database_url());
-        command.env("CHUNKGATE_STORAGE__LOCAL__PATH", self.storage());
+        command.env("CHUNKGATE_STORAGE__LOCAL__PATH", files);
         command.env("CHUNKGATE_IDENTITY__URL", format!("http://127.0.0.1:{}", self.ports.1));
         command.env("CHUNKGATE_IDENTITY__TOKEN", &self.token);
         for (name, value) in &self.settings {
             command.env(format!("CHUNKGATE_{name}"), value);
         }
-        self.service = Process::spawn(command, self.folder.path().join("service.log"));
+        command
     }
 
     /// Starts the identity server.
@@ -185,6 +195,14 @@ impl Stage {
         let file = || format!("sqlite:{}", self.folder.path().join("data/chunkgate.db").display());
         self.database.clone().unwrap_or_else(file)
     }
+}
+
+async fn ready(process: &mut Process, client: &Client) {
+    until("the service is ready", START, async || {
+        assert!(process.is_running(), "the service ended at its start; see {}", process.log());
+        client.get("/readyz").await.ok().filter(|answer| answer.status == 200)
+    })
+    .await;
 }
 
 /// A process that ends with its value.
