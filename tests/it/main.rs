@@ -13,6 +13,7 @@ mod cost;
 mod cross_site;
 mod db;
 mod delegated;
+mod docs;
 mod events;
 mod faults;
 mod floors;
