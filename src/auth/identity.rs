@@ -311,12 +311,16 @@ async fn read(response: reqwest::Response, request_id: &str) -> Result<Answer, C
     if !is_json(&response) {
         return cannot(Asked::Malformed, format!("status {} without application/json", status.as_u16()));
     }
-    let body = bounded(response).await?;
-    if says_service_unauthorized(&body) {
+    decoded(status, &bounded(response).await?, request_id)
+}
+
+/// What the body says as an answer to the question of that id.
+pub(crate) fn decoded(status: StatusCode, body: &[u8], request_id: &str) -> Result<Answer, CannotCheck> {
+    if says_service_unauthorized(body) {
         tracing::error!("the identity server refuses this service's own token: check identity.token");
         return cannot(Asked::ServiceUnauthorized, code::SERVICE_UNAUTHORIZED);
     }
-    let answer: Answer = match serde_json::from_slice(&body) {
+    let answer: Answer = match serde_json::from_slice(body) {
         Ok(answer) => answer,
         Err(error) => return cannot(Asked::Malformed, format!("not an answer: {}", place(&error))),
     };
