@@ -21,6 +21,9 @@ pub mod config;
 pub mod content;
 pub mod db;
 pub mod domain;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod meter;
 pub mod telemetry;
