@@ -24,8 +24,8 @@ type Read = Result<(Prefix, Vec<u8>), FormError>;
 /// A line with the content type, a line whose bytes are the lengths of frames, and the body.
 ///
 /// Wherever frames end, the same is read. What is read stands in the body: a name of a field with its value, and the
-/// content between two boundaries, whole; a form that breaks off is none, and so is one with a part of a credential after
-/// its file.
+/// content between two boundaries, whole; a form that breaks off is none, and so is one with a part of a credential or a
+/// second file after its file.
 pub fn forms(data: &[u8]) {
     let mut pieces = data.splitn(3, |byte| *byte == b'\n');
     let (Some(content_type), Some(cuts), Some(body)) = (pieces.next(), pieces.next(), pieces.next()) else { return };
@@ -37,6 +37,7 @@ pub fn forms(data: &[u8]) {
     }
     if let Ok((prefix, content)) = whole {
         judge(body, &prefix, &content);
+        assert!(content_type != "multipart/form-data; boundary=Xb" || plain_files(body) < 2, "a second file");
     }
 }
 
@@ -83,4 +84,12 @@ fn judge(body: &[u8], prefix: &Prefix, content: &[u8]) {
     assert!(!file.filename.is_empty());
     assert!(memmem::find(body, &[b"\r\n\r\n", content, b"\r\n--"].concat()).is_some(), "not the content that was sent");
     assert!(memmem::rfind(body, b"--").is_some_and(|at| at > content.len()), "no closing boundary");
+}
+
+/// How many parts before the closing boundary `Xb` are, in the usual spelling, files under the name that was asked for.
+fn plain_files(body: &[u8]) -> usize {
+    const HEAD: &[u8] = b"\r\n--Xb\r\nContent-Disposition: form-data; name=\"file\"; filename=\"";
+    let body = [b"\r\n", body].concat();
+    let parts = &body[..memmem::find(&body, b"\r\n--Xb--").unwrap_or(0)];
+    memmem::find_iter(parts, HEAD).filter(|at| parts.get(at + HEAD.len()) != Some(&b'"')).count()
 }

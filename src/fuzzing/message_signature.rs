@@ -1,5 +1,7 @@
 //! `Signature-Input` and `Signature`: the profile of RFC 9421.
 
+use std::collections::HashSet;
+
 use sfv::Parser;
 
 use super::{lines, pair, text};
@@ -166,8 +168,10 @@ fn well_formed(signed: &Signed) -> String {
     let list: sfv::List = Parser::new(&parameters).parse().expect("a list");
     let [sfv::ListEntry::InnerList(list)] = &list[..] else { panic!("not one list: {parameters}") };
     assert_eq!(list.items.len(), lines.len(), "a line is missing, or is of the client's making");
+    let mut seen = HashSet::new();
     for (item, line) in list.items.iter().zip(lines) {
         let name = item.bare_item.as_string().expect("a name").as_str();
+        assert!(item.params.is_empty() && seen.insert(name), "{name} twice, or not as it is");
         assert!(line.starts_with(&format!("\"{name}\": ")), "{line} is not of {name}");
     }
     parameters

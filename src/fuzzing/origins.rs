@@ -1,6 +1,6 @@
 //! The origins that are listed, and the one that a browser sends.
 
-use std::net::Ipv6Addr;
+use std::{net::Ipv6Addr, time::Duration};
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
@@ -12,7 +12,14 @@ use crate::http::cors::{Cors, Listed, Settings, is_same};
 /// What is granted is in the list by comparing texts; what is in the list word for word is granted; `null`, a second
 /// `Origin` and what is no origin are granted nothing.
 pub fn origins(data: &[u8]) {
-    let mut settings = Settings { allowed_origins: Vec::new(), ..Settings::default() };
+    let mut settings = Settings {
+        allowed_origins: Vec::new(),
+        allowed_methods: Vec::new(),
+        allowed_headers: Vec::new(),
+        allow_credentials: true,
+        expose_headers: Vec::new(),
+        max_age: Duration::ZERO,
+    };
     let mut sent = HeaderMap::new();
     for (what, rest) in lines(data) {
         match (what, HeaderValue::from_bytes(rest)) {
