@@ -51,9 +51,9 @@ fn is_said(said: &Value, answer: &Answer) {
 
 fn acceptable(user: &User) {
     assert!(is_name(&user.id) && is_name(&user.username));
-    let groups = user.groups.iter().flatten();
+    let groups = user.groups.value().into_iter().flatten();
     assert!(groups.clone().count() <= MAX_GROUPS);
-    for text in groups.chain(&user.email).chain(&user.display_name) {
+    for text in groups.chain(user.email.value()).chain(user.display_name.value()) {
         assert!(!text.chars().any(char::is_control));
     }
 }
