@@ -142,7 +142,8 @@ impl Desk {
         let scheme = scheme(&case.proof);
         // Before the question: the answer was true at some time after this, and what is told meanwhile may not be in it.
         let asked = Asked { at: self.clock.now(), events: self.accounts.last_event(self.realm()).await? };
-        let Ok(answer) = self.client.ask(case.proof, told(case.request)).await else {
+        let from = case.request.client_ip;
+        let Ok(answer) = self.client.ask(case.proof, told(case.request), from).await else {
             return Ok(Settled::cannot_check());
         };
         match answer.status {

@@ -8,15 +8,21 @@
 //! What is deliberately not done: remembering answers (see `verdicts`) and acting on them (see `desk`).
 
 mod line;
+mod regulars;
+mod room;
 mod settings;
 mod wire;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use reqwest::{StatusCode, Url, header};
 use secrecy::ExposeSecret as _;
 
-use self::line::{Line, Turn, TurnedAway};
+use self::{
+    line::{Line, Turn, TurnedAway},
+    regulars::Regulars,
+    room::{Asker, Class},
+};
 use crate::{
     auth::meters::{Asked, Meters},
     domain::Clock,
@@ -55,6 +61,7 @@ pub struct Client {
     node: String,
     try_timeout: Duration,
     deadline: Duration,
+    regulars: Regulars,
     line: Line,
     meters: Arc<Meters>,
 }
@@ -84,6 +91,7 @@ impl Client {
             node: uuid::Uuid::new_v4().to_string(),
             try_timeout: settings.try_timeout,
             deadline: settings.deadline,
+            regulars: Regulars::new(clock.clone()),
             line: Line::new(clock, meters.clone()),
             meters,
         })
@@ -99,17 +107,19 @@ impl Client {
         &self.audience
     }
 
-    /// Asks about a proof.
+    /// Asks about a proof that is presented from this address.
     ///
     /// # Errors
     /// [`CannotCheck`] unless a well-formed answer to this question came in time.
-    pub async fn ask(&self, credential: Proof, request: Request) -> Result<Answer, CannotCheck> {
+    pub async fn ask(&self, credential: Proof, request: Request, from: Option<IpAddr>) -> Result<Answer, CannotCheck> {
+        let guest = self.regulars.guest(&credential, from);
         let question = self.question(credential, request);
         let letter = Letter::new(&self.verify, &question.request_id, &question);
-        let answer = self.in_turn(&letter).await.map_err(Failed::reason);
+        let answer = self.in_turn(self.regulars.asker(guest), &letter).await.map_err(Failed::reason);
         self.count(&answer);
-        if let Err(reason) = &answer {
-            letter.unanswered(reason);
+        match &answer {
+            Ok(answer) => self.regulars.heed(guest, answer),
+            Err(reason) => letter.unanswered(reason),
         }
         answer
     }
@@ -128,7 +138,9 @@ impl Client {
             user_id: subject.to_owned(),
         };
         let letter = Letter { optional: true, ..Letter::new(&self.introspect, &question.request_id, &question) };
-        let answer = self.in_turn(&letter).await;
+        // Of somebody whose upload goes on.
+        let known = Asker { network: None, class: Class::Regular };
+        let answer = self.in_turn(known, &letter).await;
         let is_missing = matches!(answer, Err(Failed::NoRoute(_)));
         let answer = answer.map_err(Failed::reason);
         self.count(&answer);
@@ -170,9 +182,9 @@ impl Client {
         }
     }
 
-    async fn in_turn(&self, letter: &Letter<'_>) -> Result<Answer, Failed> {
+    async fn in_turn(&self, asker: Asker, letter: &Letter<'_>) -> Result<Answer, Failed> {
         let deadline = tokio::time::Instant::now() + self.deadline;
-        let turn = self.line.turn().await.map_err(|reason| Failed::Answer(reason.into()))?;
+        let turn = self.line.turn(asker).await.map_err(|reason| Failed::Answer(reason.into()))?;
         let begun = tokio::time::Instant::now();
         let outcome = tokio::time::timeout_at(deadline, self.ask_twice(letter, &turn)).await;
         let late = CannotCheck { counts_as: Asked::Timeout, why: "no answer within the deadline".into() };

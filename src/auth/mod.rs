@@ -14,6 +14,7 @@ pub mod events;
 pub mod federated;
 mod gate;
 pub mod identity;
+mod key;
 pub mod keyring;
 pub mod local;
 pub mod meters;

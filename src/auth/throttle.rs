@@ -203,7 +203,7 @@ async fn wait(pace: Pace) {
 }
 
 /// The network that one customer has: an address of IPv4, a /64 of IPv6.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
@@ -211,7 +211,7 @@ fn network(address: IpAddr) -> IpAddr {
 }
 
 /// Buckets that leak as many failures a minute as they hold.
-struct Buckets<K> {
+pub(super) struct Buckets<K> {
     capacity: f64,
     levels: Cache<K, Arc<Mutex<Level>>>,
 }
@@ -250,11 +250,12 @@ impl<K: std::hash::Hash + Eq + Send + Sync + 'static> Buckets<K> {
         *level = Level { failures: (self.leaked(*level, now) - 1.0).max(0.0), at: now };
     }
 
-    fn new(capacity: f64) -> Self {
+    pub(super) fn new(capacity: f64) -> Self {
         Self { capacity, levels: Cache::builder().max_capacity(BUCKETS).time_to_idle(2 * MINUTE).build() }
     }
 
-    fn room<Q>(&self, key: &Q, now: Timestamp) -> Result<(), Duration>
+    /// Whether there is room for one failure more; else when there will be.
+    pub(super) fn room<Q>(&self, key: &Q, now: Timestamp) -> Result<(), Duration>
     where
         Q: std::hash::Hash + Eq + ?Sized,
         K: std::borrow::Borrow<Q>,
@@ -263,7 +264,8 @@ impl<K: std::hash::Hash + Eq + Send + Sync + 'static> Buckets<K> {
         self.beside(self.leaked(*level.lock().unwrap_or_else(PoisonError::into_inner), now))
     }
 
-    fn fill(&self, key: K, now: Timestamp) {
+    /// One failure more, whether or not there is room for it.
+    pub(super) fn fill(&self, key: K, now: Timestamp) {
         let level = self.levels.get_with(key, || Arc::new(Mutex::new(Level { failures: 0.0, at: now })));
         let mut level = level.lock().unwrap_or_else(PoisonError::into_inner);
         *level = Level { failures: (self.leaked(*level, now) + 1.0).min(self.capacity), at: now };

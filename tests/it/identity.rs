@@ -2,6 +2,7 @@
 //! away knows, does not know, or cannot be asked.
 
 mod flood;
+mod crowds;
 mod reference;
 mod reuse;
 mod signed_requests;
