@@ -14,6 +14,7 @@ use super::{
     identity::{self, Answer, Proof, Status, code},
     meters::{Judged, Meters},
     provisioning::{Provisioning, Vouched},
+    refused_keys::RefusedKeys,
     verdicts::{self, Key, Proven, Refusal, Settled, Verdict, Verdicts},
 };
 use crate::{
@@ -32,6 +33,7 @@ pub(super) struct Desk {
     provisioning: Provisioning,
     accounts: Arc<dyn Accounts>,
     verdicts: Verdicts,
+    refused_keys: RefusedKeys,
     clock: Arc<dyn Clock>,
 }
 
@@ -43,6 +45,8 @@ pub(super) struct Case {
     request: Facts,
     key: Key,
     flight: Key,
+    /// Names the key that signs, if the proof is a signature.
+    signer: Option<Key>,
 }
 
 impl Case {
@@ -71,7 +75,8 @@ impl Desk {
     ) -> Self {
         let provisioning = Provisioning::new(client.realm(), sign_up, accounts.clone(), clock.clone(), meters.clone());
         let verdicts = Verdicts::new(clock.clone(), tasks, Judged::Identity, meters.clone());
-        Self { client, rule, provisioning, accounts, verdicts, clock }
+        let refused_keys = RefusedKeys::new(clock.clone(), meters.clone());
+        Self { client, rule, provisioning, accounts, verdicts, refused_keys, clock }
     }
 
     /// Under which name the users are filed.
@@ -85,7 +90,11 @@ impl Desk {
         let client_ip = request.client_ip.map(|ip| ip.to_string()).unwrap_or_default();
         let asked = [&*request.method, &request.path, request.host.as_deref().unwrap_or_default(), &client_ip];
         let (key, flight) = (self.verdicts.key(&inputs), self.verdicts.key(&[inputs.as_slice(), &asked].concat()));
-        Case { proof, good_until, request: request.clone(), key, flight }
+        let signer = match &proof {
+            Proof::Signature { api_key, .. } => Some(self.verdicts.key(&[self.client.realm(), api_key])),
+            Proof::ApiKey { .. } | Proof::Basic { .. } | Proof::Unknown => None,
+        };
+        Case { proof, good_until, request: request.clone(), key, flight, signer }
     }
 
     /// The verdict that was given a moment ago.
@@ -110,8 +119,18 @@ impl Desk {
                 None => self.verdicts.forget(key).await,
             }
         }
+        if self.is_signed_in_vain(&case).await? {
+            return Ok(Verdict::Refused(Refusal::Invalid));
+        }
         let verdict = self.verdicts.settle(key, flight, judge(self.clone(), case)).await;
         Ok(self.as_of_now(verdict).await?.unwrap_or(Verdict::CannotCheck))
+    }
+
+    /// Whether the key that signs is known to sign nothing. Which of its reasons it is, nobody learns who has not proven
+    /// to hold the key.
+    async fn is_signed_in_vain(&self, case: &Case) -> Result<bool, StoreError> {
+        let Some(signer) = case.signer else { return Ok(false) };
+        self.refused_keys.know(signer, &*self.accounts, self.realm()).await
     }
 
     /// The verdict as of now: it may be a minute old, the account's state and epoch may not. `None`: an event concerned
@@ -146,6 +165,9 @@ impl Desk {
         let Ok(answer) = self.client.ask(case.proof, told(case.request), from).await else {
             return Ok(Settled::cannot_check());
         };
+        if let Some(signer) = case.signer {
+            self.refused_keys.heed(signer, &answer, asked.events).await;
+        }
         match answer.status {
             Status::Active if !is_strong_enough(scheme, &answer) => Ok(refused(Refusal::SchemeNotAllowed, &answer)),
             Status::Active => self.active(&answer, asked, case.good_until).await,
@@ -223,7 +245,7 @@ fn told(request: Facts) -> identity::Request {
 }
 
 fn refused(refusal: Refusal, answer: &Answer) -> Settled {
-    Settled { verdict: Verdict::Refused(refusal), life: verdicts::negative_life(answer) }
+    Settled { verdict: Verdict::Refused(refusal), life: verdicts::negative_life(answer, rand::random()) }
 }
 
 /// The scheme of a signature.

@@ -84,10 +84,11 @@ words! {
 }
 
 words! {
-    /// Which verdicts are remembered; each kind has a cache of its own.
+    /// Which verdicts are remembered; each kind has a pool of its own.
     pub enum Kept as "verdict" {
         Proven = "proven",
         Refused = "refused",
+        Key = "refused_key",
     }
 }
 

@@ -37,6 +37,8 @@ use directory::{Key, User, Users};
 const WINDOW: Duration = Duration::from_secs(300);
 /// How long a service may repeat an answer about a right proof.
 const TTL_SECONDS: u64 = 30;
+/// How long a service may refuse everything under a key without asking.
+const KEY_TTL_SECONDS: u64 = 10;
 /// Signs in place of an unknown key, so that an unknown key takes as long as a wrong signature.
 const NOBODYS_SECRET: &[u8] = b"the secret of a key that nobody has";
 
@@ -149,7 +151,7 @@ impl Server {
 
     async fn answer(&self, question: &Question) -> Answer {
         if self.audience.as_ref().is_some_and(|audience| *audience != question.audience) {
-            return denied(&question.request_id, code::AUDIENCE_MISMATCH, None);
+            return denied(&question.request_id, &Denial::of(code::AUDIENCE_MISMATCH));
         }
         let users = self.users.current().await;
         let found = match &question.credential {
@@ -168,7 +170,7 @@ impl Server {
         };
         match found {
             Ok(user) => active(&question.request_id, user),
-            Err(Denial { code, user }) => denied(&question.request_id, code, user),
+            Err(denial) => denied(&question.request_id, &denial),
         }
     }
 
@@ -178,7 +180,7 @@ impl Server {
         let found = users.of_id(&question.user_id).ok_or(Denial::of(code::UNKNOWN_USER));
         match found.and_then(|user| enabled(user, None)) {
             Ok(user) => active(&question.request_id, user),
-            Err(Denial { code, user }) => denied(&question.request_id, code, user),
+            Err(denial) => denied(&question.request_id, &denial),
         }
     }
 
@@ -194,14 +196,16 @@ impl Server {
         let entry = users.key(api_key).and_then(|(user, key)| Some((user, key, key.secret.as_ref()?)));
         let secret = entry.map_or(NOBODYS_SECRET, |(.., secret)| secret.expose_secret().as_bytes());
         let right = verify(secret);
-        let Some((user, key, _)) = entry else { return Err(Denial::of(code::UNKNOWN_KEY)) };
+        let Some((user, key, _)) = entry else {
+            return Err(Denial { of_key: true, ..Denial::of(code::UNKNOWN_KEY) });
+        };
         let signed_at = signing::parse_timestamp(timestamp);
         if !right {
             Err(Denial::of(code::INVALID_SIGNATURE))
         } else if !signed_at.is_some_and(|at| signing::within(WINDOW, at, self.clock.now())) {
             Err(Denial::of(code::TIMESTAMP_OUT_OF_WINDOW))
         } else if key.min_scheme.as_deref() == Some("v2") && scheme != "v2" {
-            Err(Denial { code: code::SCHEME_NOT_ALLOWED, user: Some(&user.profile.id) })
+            Err(Denial { user: Some(&user.profile.id), ..Denial::of(code::SCHEME_NOT_ALLOWED) })
         } else {
             enabled(user, Some(key))
         }
@@ -232,11 +236,11 @@ fn shown<'a>(users: &'a Users, username: &str, api_key: &str) -> Result<&'a User
 
 /// Only of a right proof.
 fn enabled<'a>(user: &'a User, key: Option<&Key>) -> Result<&'a User, Denial<'a>> {
-    let because = |code| Err(Denial { code, user: Some(&user.profile.id) });
+    let because = |code| Denial { user: Some(&user.profile.id), ..Denial::of(code) };
     if user.disabled {
-        because(code::USER_DISABLED)
+        Err(because(code::USER_DISABLED))
     } else if key.is_some_and(|key| key.disabled) {
-        because(code::KEY_DISABLED)
+        Err(Denial { of_key: true, ..because(code::KEY_DISABLED) })
     } else {
         Ok(user)
     }
@@ -246,11 +250,13 @@ fn enabled<'a>(user: &'a User, key: Option<&Key>) -> Result<&'a User, Denial<'a>
 struct Denial<'a> {
     code: &'static str,
     user: Option<&'a str>,
+    /// Whether any other signature under the key would hear the same.
+    of_key: bool,
 }
 
 impl Denial<'_> {
     fn of(code: &'static str) -> Self {
-        Self { code, user: None }
+        Self { code, user: None, of_key: false }
     }
 }
 
@@ -264,9 +270,11 @@ fn active(request_id: &str, user: &User) -> Answer {
     }
 }
 
-fn denied(request_id: &str, code: &str, user: Option<&str>) -> Answer {
-    let user = user.map(|id| identity::User { id: id.to_owned(), ..identity::User::default() });
-    Answer { code: Some(code.to_owned()), user, ..Answer::to(request_id, Status::Denied) }
+fn denied(request_id: &str, denial: &Denial<'_>) -> Answer {
+    let user = denial.user.map(|id| identity::User { id: id.to_owned(), ..identity::User::default() });
+    let of_key = || Cache { ttl_seconds: Some(KEY_TTL_SECONDS), scope: Some("api_key".into()), vary: Vec::new() };
+    let cache = denial.of_key.then(of_key);
+    Answer { code: Some(denial.code.to_owned()), user, cache, ..Answer::to(request_id, Status::Denied) }
 }
 
 async fn verify(

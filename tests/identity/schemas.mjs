@@ -171,7 +171,7 @@ function refusals({ questions: [question], answers }) {
     ["user.id", ""], ["user.id", 7], ["user.id", "u".repeat(256)], ["user.username", undefined], ["user.username", " "],
     ["user.username", "a\u0000"], ["user.email", "a\nb"], ["user.groups", "staff"], ["user.groups", Array(201).fill("g")],
     ["limits.max_file_bytes", "10"], ["limits.max_file_bytes", -1], ["cache.ttl_seconds", 301], ["cache.ttl_seconds", 0.5],
-    ["cache.scope", "user"], ["cache.vary", ["cookies"]], ["code", 7], ["retry_after", "3"],
+    ["cache.scope", "user"], ["cache.scope", 7], ["cache.vary", ["cookies"]], ["code", 7], ["retry_after", "3"],
   ]) breaks("answer", put(active, path, to));
 }
 

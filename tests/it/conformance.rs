@@ -144,6 +144,8 @@ enum Fault {
     SaysMuch,
     SaysNumbers,
     KeepsForADay,
+    BlamesTheKey,
+    BlamesTheKeyOfStrangers,
     InventsCodes,
     RenamesUsers,
     ForgetsWhoIsDisabled,
@@ -216,6 +218,8 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (SaysMuch, &["answer-size"]),
     (SaysNumbers, &["answer-fields"]),
     (KeepsForADay, &["cache"]),
+    (BlamesTheKey, &["cache", "lock-out"]),
+    (BlamesTheKeyOfStrangers, &[]),
     (
         InventsCodes,
         &[
@@ -420,6 +424,12 @@ impl Door {
             SaysMuch => answer["padding"] = "x".repeat(70_000).into(),
             SaysNumbers => answer["limits"] = json!({"max_file_bytes": "10"}),
             KeepsForADay => answer["cache"] = json!({"ttl_seconds": 86_400}),
+            BlamesTheKey if text(&answer, "/code") == "invalid_signature" => {
+                answer["cache"] = json!({"scope": "api_key"});
+            }
+            BlamesTheKeyOfStrangers if text(&answer, "/code") == "unknown_key" => {
+                answer["cache"] = json!({"scope": "api_key", "ttl_seconds": 60});
+            }
             InventsCodes if text(&answer, "/code") == "invalid_signature" => answer["code"] = "wrong".into(),
             InventsCodes if text(&answer, "/code") == "unknown_key" => answer["code"] = "wrong".into(),
             RenamesUsers if answer["status"] == "active" => {

@@ -284,14 +284,14 @@ impl Limits {
     }
 }
 
-/// How long an answer may be repeated for the same proof.
+/// How long an answer may be repeated, and for what.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Cache {
     /// Seconds; 0: not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u64>,
-    /// `proof`, or `none`: not at all.
+    /// `proof`; or `none`: not at all; or, of a denial, `api_key`: for every signature under the same key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
     /// Fields of [`Request`] that the answer depends on. An answer that names any is not repeated.
@@ -307,6 +307,8 @@ pub mod code {
     pub const INVALID_PASSWORD: &str = "invalid_password";
     /// No such key.
     pub const UNKNOWN_KEY: &str = "unknown_key";
+    /// The key was good once.
+    pub const KEY_EXPIRED: &str = "key_expired";
     /// The proof is right, the key disabled.
     pub const KEY_DISABLED: &str = "key_disabled";
     /// The proof is right, the user disabled.

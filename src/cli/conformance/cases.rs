@@ -332,6 +332,13 @@ pub(super) const CASES: &[Case] = &[
         three_kinds,
     ),
     case(
+        ("lock-out", "for what answers to wrong proofs under the good key are good: a wrong signature, a time outside"),
+        Expect::NotOfKey,
+        "whoever knows the name of a key locks its owner out",
+        "say cache.scope \"api_key\" only of a key that is unknown, disabled or expired itself",
+        |caller| Some([wrong_signatures(caller), off_by(caller, caller.window_secs() + caller.margin())].concat()),
+    ),
+    case(
         ("code", "the code of a denied answer"),
         Expect::KnownCode,
         "the service takes a code it does not know for a wrong signature",

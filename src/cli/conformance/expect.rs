@@ -20,7 +20,7 @@ const CODES: &[&str] = &[
     "invalid_password",
     code::UNKNOWN_KEY,
     code::KEY_DISABLED,
-    "key_expired",
+    code::KEY_EXPIRED,
     code::USER_DISABLED,
     code::UNKNOWN_USER,
     code::TIMESTAMP_OUT_OF_WINDOW,
@@ -34,6 +34,11 @@ const GONE: &[&str] = &[code::UNKNOWN_USER, code::USER_DISABLED];
 /// Longest life of an answer about a right proof, and about a wrong one.
 const MOST_TTL_SECONDS: u64 = 300;
 const MOST_DENIED_TTL_SECONDS: u64 = 30;
+/// Longest life of a refusal that is about the key.
+const MOST_REFUSED_KEY_TTL_SECONDS: u64 = 60;
+/// The scope of an answer that is about the key, and the codes that it may have.
+const OF_KEY: &str = "api_key";
+const CODES_OF_KEY: &[&str] = &[code::UNKNOWN_KEY, code::KEY_DISABLED, code::KEY_EXPIRED];
 /// Fields of the question's `request`, on which an answer may depend.
 const VARY: &[&str] = &["method", "path", "host", "client_ip"];
 
@@ -86,6 +91,8 @@ pub(super) enum Expect {
     Fields,
     /// A life that the service can keep to.
     Cache,
+    /// Good for the proof, and not for everybody who uses its key.
+    NotOfKey,
     /// A code that the service knows.
     KnownCode,
 }
@@ -128,9 +135,11 @@ impl Expect {
             Self::Fields => "fields of the types and lengths that the protocol's page names".into(),
             Self::Cache => format!(
                 "cache.ttl_seconds from 0 to {MOST_TTL_SECONDS} (of a denial to {MOST_DENIED_TTL_SECONDS}), cache.scope \
-                 \"proof\" or \"none\", cache.vary of {}",
+                 \"proof\" or \"none\" (with {}: \"api_key\", to {MOST_REFUSED_KEY_TTL_SECONDS}), cache.vary of {}",
+                CODES_OF_KEY.join(", "),
                 VARY.join(", ")
             ),
+            Self::NotOfKey => "cache.scope \"proof\" or \"none\", or none at all".into(),
             Self::KnownCode => format!("one of {}", CODES.join(", ")),
         }
     }
@@ -177,6 +186,7 @@ impl Expect {
             Self::Size => came.is_small(),
             Self::Fields => answer.can_be_read(),
             Self::Cache => answer.may_be_kept(),
+            Self::NotOfKey => answer.is_not_of_key(),
             Self::KnownCode => answer.has_known_code(),
         }
     }
@@ -292,14 +302,30 @@ impl Read {
     fn may_be_kept(&self) -> Result<(), String> {
         let cache = self.0.as_ref().and_then(|answer| answer.get("cache")).filter(|cache| !cache.is_null());
         let Some(cache) = cache else { return Ok(()) };
-        let most = if self.status() == Some(ACTIVE) { MOST_TTL_SECONDS } else { MOST_DENIED_TTL_SECONDS };
+        let about_key =
+            self.status() == Some(DENIED) && self.text("/code").is_some_and(|code| CODES_OF_KEY.contains(&code));
+        let of_key = about_key && self.text("/cache/scope") == Some(OF_KEY);
+        let most = match self.status() {
+            Some(ACTIVE) => MOST_TTL_SECONDS,
+            _ if of_key => MOST_REFUSED_KEY_TTL_SECONDS,
+            _ => MOST_DENIED_TTL_SECONDS,
+        };
         let among = |value: &Value, known: &[&str]| value.as_str().is_some_and(|text| known.contains(&text));
         let within = |value: &Value| value.as_u64().is_some_and(|seconds| seconds <= most);
         let vary = |value: &Value| value.as_array().is_some_and(|all| all.iter().all(|name| among(name, VARY)));
         match (cache.get("ttl_seconds"), cache.get("scope"), cache.get("vary")) {
             (Some(ttl), ..) if !within(ttl) => Err(format!("cache.ttl_seconds is {ttl}")),
-            (_, Some(scope), _) if !among(scope, &["proof", "none"]) => Err(format!("cache.scope is {scope}")),
+            (_, Some(scope), _) if !of_key && !among(scope, &["proof", "none"]) => {
+                Err(format!("cache.scope is {scope}"))
+            }
             (.., Some(names)) if !vary(names) => Err(format!("cache.vary is {names}")),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_not_of_key(&self) -> Result<(), String> {
+        match self.text("/cache/scope") {
+            Some(OF_KEY) => Err(format!("cache.scope is {OF_KEY:?}")),
             _ => Ok(()),
         }
     }

@@ -262,6 +262,7 @@ struct Memory {
     disabled_by_identity: HashSet<UserId>,
     bound: Vec<(ProofHash, UploadId, UserId)>,
     spent: HashMap<ProofHash, Timestamp>,
+    events: u64,
     broken: bool,
     panics: bool,
 }
@@ -275,6 +276,11 @@ impl MemoryAccounts {
     /// Whoever is provisioned next, whoever asked for it panics.
     pub(crate) fn panic_once(&self) {
         lock(&self.0).panics = true;
+    }
+
+    /// The identity server tells something about a user who is not here.
+    pub(crate) fn hear_an_event(&self) {
+        lock(&self.0).events += 1;
     }
 
     pub(crate) fn bind(&self, proof: ProofHash, upload: UploadId, user: UserId) {
@@ -373,7 +379,7 @@ impl Accounts for MemoryAccounts {
     }
 
     async fn last_event(&self, _: &str) -> Result<u64, StoreError> {
-        self.open().map(|_| 0)
+        self.open().map(|memory| memory.events)
     }
 
     async fn revalidated(&self, id: UserId, at: Timestamp, unless_after: Timestamp) -> Result<(), StoreError> {
