@@ -28,6 +28,7 @@ mod metrics;
 mod model;
 mod native;
 mod pages;
+mod patience;
 mod proofs;
 mod raw;
 mod revalidation;
