@@ -18,7 +18,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 
-pub use crate::domain::profile::Profile;
 use crate::domain::{
     Durability, Timestamp, UploadId, UserId,
     digest::Digest,
@@ -29,6 +28,7 @@ use crate::domain::{
     ring::TokenKey,
     upload::{KeptDigest, Refusal, State, Upload},
 };
+pub use crate::domain::{profile::Profile, realms::LOCAL_REALM};
 use dialect::Dialect;
 pub use operations::{Change, Operations, OwnedUpload, Person, Search};
 use store::Store;
@@ -247,9 +247,6 @@ pub trait IdentityEvents: Send + Sync + 'static {
     /// Forgets at most `limit` ids of events that were heard before then. Returns how many.
     async fn forget_events(&self, heard_before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 }
-
-/// The realm of users who are known here, and not by an identity server.
-pub const LOCAL_REALM: &str = "local";
 
 /// Local users ([`LOCAL_REALM`]), their passwords and their API keys, for those who judge them; what changes them is a deed
 /// of operators ([`Operations`]). What is kept of either cannot be used.

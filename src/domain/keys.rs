@@ -13,7 +13,8 @@ use subtle::ConstantTimeEq as _;
 
 use super::{NotAnId, hex, unhex};
 
-const PREFIX: &str = "cg_";
+/// With what the text of a key begins.
+pub const PREFIX: &str = "cg_";
 const ID_DIGITS: usize = 16;
 const SECRET_DIGITS: usize = 64;
 const CHECKSUM_DIGITS: usize = 8;

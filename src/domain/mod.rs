@@ -13,6 +13,7 @@ pub mod names;
 pub mod operators;
 pub mod principal;
 pub mod profile;
+pub mod realms;
 pub mod revalidation;
 pub mod ring;
 pub mod signing;
