@@ -12,12 +12,15 @@ use crate::{
     auth::{
         self, Gate, Throttle,
         events::Events,
+        identity,
         keyring::{Keeper, Keyring},
+        meters::Meters,
         operators::Operators,
+        realm::Realm,
         sweeper::Sweeper,
         tokens::Tokens,
     },
-    config::Config,
+    config::{self, Config},
     content::{ContentStore, local::LocalStore, metered::Metered},
     db,
     domain::Clock,
@@ -54,9 +57,11 @@ pub async fn start(
     pages: Router,
 ) -> Result<Running, String> {
     let address = listener.local_addr().map_err(|error| format!("the listener has no address: {error}"))?;
-    let cors = http::cors::Cors::new(&config.cors)?;
+    let cors = config.realms.values().try_fold(http::cors::Cors::new(&config.cors)?, |cors, realm| {
+        cors.with_realm(&config.cors, realm.allowed_origins.as_deref())
+    })?;
     let tasks = Tasks::new();
-    let metrics = Metrics::new(clock.now());
+    let metrics = Metrics::new(clock.now(), &config.rule());
     let workers = metrics.workers.clone();
     let durability = config.storage.local.durability;
     let stores = db::connect(&config.database, durability).await.map_err(|error| error.to_string())?;
@@ -73,12 +78,15 @@ pub async fn start(
     );
     let ring = Keyring::open(stores.token_keys.clone(), clock.clone(), config.auth.tokens.rotate_every).await;
     let ring = Arc::new(ring.map_err(|error| error.to_string())?);
-    let gate = gate(&config, &stores, &ring, &clock, &tasks, &metrics.auth)?;
+    let gate = gate(&config, &stores, &ring, &clock, &tasks, &metrics)?;
+    let identities = config.identities();
+    let listened = identities.iter().zip(metrics.realms.iter().map(|(_, meters)| meters.clone()));
+    let events = Events::open(listened, stores.identity_events.clone(), clock.clone());
     if config.auth.anonymous {
         tracing::warn!("auth.anonymous is on: whoever reaches this service may upload without credentials");
     }
-    for origin in config.cors.insecure() {
-        tracing::warn!(origin, "cors.allowed_origins lists plain http: whoever is on the way can act as that page");
+    for origin in http::cors::insecure(config.every_origin()) {
+        tracing::warn!(origin, "allowed_origins lists plain http: whoever is on the way can act as that page");
     }
     let readiness = readiness(&stores, content);
     let doors = http::DoorSettings { multipart: config.multipart, raw: config.raw, tus: config.tus };
@@ -96,7 +104,6 @@ pub async fn start(
         }
         false => pages,
     };
-    let events = Events::open(&config.identity, stores.identity_events.clone(), clock.clone(), metrics.auth.clone());
     let pages = events.into_iter().fold(pages, |pages, events| pages.merge(http::events::routes(events)));
     let router = http::router(state, readiness, pages, &config.server, metrics.http.clone(), &tasks);
 
@@ -117,20 +124,25 @@ pub async fn start(
     Ok(Running { address, metrics, metrics_address, grace, tasks, workers, uploads, operators, stores })
 }
 
-/// The gate with every authenticator. A guess counts for all of them, whoever judges it.
+/// The gate with every realm and every authenticator. A guess counts for all of them, whoever judges it.
 fn gate(
     config: &Config,
     stores: &db::Stores,
     ring: &Arc<Keyring>,
     clock: &Arc<dyn Clock>,
     tasks: &Tasks,
-    meters: &Arc<auth::meters::Meters>,
+    metrics: &Metrics,
 ) -> Result<Gate, String> {
-    let (auth, guesses) = (&config.auth, Arc::new(Throttle::new(clock.clone()).counting(meters.clone())));
-    let local = auth::local::authenticators(auth, &guesses, &stores.credentials, clock, tasks, meters);
+    let (auth, local) = (&config.auth, &metrics.local);
+    let guesses = Arc::new(Throttle::new(clock.clone()).counting(local.clone()));
+    let realm = |(identity, (_, meters)): (&identity::Settings, &(_, Arc<Meters>))| {
+        let opened = Realm::open(auth, identity, &guesses, &stores.accounts, clock, tasks, meters);
+        opened.map_err(|reason| config::of_realm(config, &identity.realm, reason))
+    };
+    let realms = config.identities().iter().zip(&metrics.realms).map(realm).collect::<Result<_, _>>()?;
+    let local = auth::local::authenticators(auth, &guesses, &stores.credentials, clock, tasks, local);
     let tokens = Tokens::new(auth, ring.clone(), stores.accounts.clone(), clock.clone());
-    let (accounts, clock, tasks) = (stores.accounts.clone(), clock.clone(), tasks.clone());
-    let gate = Gate::open(auth.clone(), &config.identity, &guesses, accounts, clock, tasks, meters.clone())?;
+    let gate = Gate::holding(auth.clone(), config.rule(), realms, metrics.auth.clone())?;
     Ok(gate.joined_by(local).minting(tokens))
 }
 

@@ -8,6 +8,7 @@
 //! Each part receives its own section and nobody the whole; nothing below this floor reads the environment.
 
 mod layers;
+mod realms;
 mod rules;
 mod schema;
 
@@ -15,6 +16,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::realms::{RealmSettings, of_realm};
 use crate::{auth, content, db, http, telemetry, uploads};
 
 /// The commented example: every key with its default.
@@ -36,6 +38,8 @@ pub struct Config {
     pub auth: auth::Settings,
     /// The identity server.
     pub identity: auth::identity::Settings,
+    /// Realms beside the default one, by their names.
+    pub realms: BTreeMap<String, RealmSettings>,
     /// The operators' console.
     pub admin: http::admin::Settings,
     /// Pages of other origins.
@@ -194,13 +198,16 @@ pub struct Loaded {
 /// Every problem that was found, not only the first.
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let layers::Gathered { config, origins, mut problems } = layers::gather(sources);
-    let origin_of = |key: &str| origins.get(key).cloned().unwrap_or(Origin::Builtin);
-    problems.extend(rules::check(&config).into_iter().map(|(key, reason)| Problem {
-        origin: origin_of(key),
-        key: key.to_owned(),
-        reason,
-    }));
+    let problem = |(key, reason): (String, String)| Problem { origin: origin_of(&origins, &key), key, reason };
+    problems.extend(rules::check(&config).into_iter().map(problem));
     if problems.is_empty() { Ok(Loaded { config, origins }) } else { Err(ConfigError { problems }) }
+}
+
+/// Where a key was given, or the first one of the section that it names.
+fn origin_of(origins: &BTreeMap<String, Origin>, key: &str) -> Origin {
+    let below = format!("{key}.");
+    let within = origins.range(below.clone()..).next().filter(|(first, _)| first.starts_with(&below));
+    origins.get(key).or(within.map(|(_, origin)| origin)).cloned().unwrap_or(Origin::Builtin)
 }
 
 impl Loaded {

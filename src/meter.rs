@@ -180,6 +180,11 @@ impl<L: Labels> Gauge<L> {
         self.cells[of.place()].store(i64::try_from(at).unwrap_or(i64::MAX), Relaxed);
     }
 
+    /// Where it stands.
+    pub fn now(&self, of: L) -> u64 {
+        u64::try_from(self.cells[of.place()].load(Relaxed)).unwrap_or_default()
+    }
+
     /// One more, for as long as the answer is held.
     #[must_use = "counts for as long as it is held"]
     pub fn hold(&self, of: L) -> Held<'_> {

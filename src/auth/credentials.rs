@@ -33,6 +33,16 @@ pub enum Credential {
 }
 
 impl Credential {
+    /// The key by whose beginning a realm may be told. A password and a token have none.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Signature(proof) => Some(&proof.api_key),
+            Self::SignatureV2(signed) => Some(&signed.keyid),
+            Self::ApiKey(proof) => Some(&proof.api_key),
+            Self::Basic(_) | Self::Token(_) => None,
+        }
+    }
+
     /// Whether browsers send it by themselves, whichever page makes them send a request (RFC 7617 §2.2).
     pub fn is_sent_by_browsers(&self) -> bool {
         match self {

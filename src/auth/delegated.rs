@@ -55,14 +55,16 @@ impl Delegated {
 
     async fn weigh(&self, name: &str, proof: Proof, request: &Facts) -> Result<Outcome, StoreError> {
         let from = request.client_ip;
+        // A name is one of its realm: no name has a colon.
+        let name = format!("{}:{name}", self.desk.realm());
         // Such a proof has no window: only the answer says how long it is good.
         let case = self.desk.case(proof, Timestamp::MAX, request);
         let verdict = match self.desk.remembered(&case).await {
             Some(verdict) if verdict.is_wrong() => {
-                return Ok(Outcome::Refused(self.guesses.refuse(from, name).await));
+                return Ok(Outcome::Refused(self.guesses.refuse(from, &name).await));
             }
             _ => {
-                let (guesses, name) = (self.guesses.clone(), name.to_owned());
+                let (guesses, name) = (self.guesses.clone(), name.clone());
                 let paced = |desk: Arc<Desk>, case: super::desk::Case| async move {
                     guesses.judged(case.key(), from, &name, desk.ask(case)).await
                 };

@@ -1,8 +1,9 @@
 //! What the identity server tells of its own accord: users disabled, keys revoked.
 //!
-//! Promises: only who presents the token of this direction is listened to; a list with a flaw in it changes nothing at
-//! all; each event is one transaction, and told again it changes nothing. Nothing is kept here: every node reads the
-//! user's row at each use of a proof, so that what one node hears holds at all of them from the next request on.
+//! Promises: only who presents the token of this direction is listened to, and only about the realm that it is of; a list
+//! with a flaw in it changes nothing at all; each event is one transaction, and told again it changes nothing. Nothing is
+//! kept here: every node reads the user's row at each use of a proof, so that what one node hears holds at all of them from
+//! the next request on.
 
 use std::sync::Arc;
 
@@ -21,18 +22,23 @@ use crate::{
 /// Most events of one list.
 pub const MOST_EVENTS: usize = 100;
 
-/// Listens to one identity server. Cheap to clone.
+/// Listens to the identity servers of the realms. Cheap to clone.
 #[derive(Clone)]
 pub struct Events {
-    token: SecretString,
-    realm: Arc<str>,
+    realms: Arc<[Listened]>,
     store: Arc<dyn IdentityEvents>,
     clock: Arc<dyn Clock>,
+}
+
+/// A realm whose identity server may speak.
+struct Listened {
+    token: SecretString,
+    realm: String,
     meters: Arc<Meters>,
 }
 
-/// Proof that the identity server speaks.
-pub struct Teller(());
+/// Proof that the identity server of a realm speaks: the place of that realm.
+pub struct Teller(usize);
 
 /// Why events are not heard.
 #[derive(Debug, thiserror::Error)]
@@ -54,55 +60,62 @@ pub enum EventError {
 }
 
 impl Events {
-    /// Listens if there is a token for it.
-    pub fn open(
-        settings: &identity::Settings,
+    /// Listens to those of these realms that have a token for it, if any has.
+    pub fn open<'a>(
+        realms: impl IntoIterator<Item = (&'a identity::Settings, Arc<Meters>)>,
         store: Arc<dyn IdentityEvents>,
         clock: Arc<dyn Clock>,
-        meters: Arc<Meters>,
     ) -> Option<Self> {
-        let token = settings.events_token.clone();
-        let set = !token.expose_secret().is_empty();
-        set.then(|| Self { token, realm: settings.realm.as_str().into(), store, clock, meters })
+        let listened = |(settings, meters): (&identity::Settings, _)| {
+            let (token, realm) = (settings.events_token.clone(), settings.realm.clone());
+            (!token.expose_secret().is_empty()).then_some(Listened { token, realm, meters })
+        };
+        let realms: Arc<[_]> = realms.into_iter().filter_map(listened).collect();
+        (!realms.is_empty()).then_some(Self { realms, store, clock })
     }
 
-    /// Whether the value of `Authorization` is the identity server's.
+    /// Whose token the value of `Authorization` is.
     ///
     /// # Errors
     /// [`AuthError::Missing`] or [`AuthError::Invalid`].
     pub fn admit(&self, authorization: Option<&str>) -> Result<Teller, AuthError> {
         let (scheme, token) = authorization.ok_or(AuthError::Missing)?.split_once(' ').ok_or(AuthError::Invalid)?;
-        let right: bool = token.as_bytes().ct_eq(self.token.expose_secret().as_bytes()).into();
-        if right && scheme.eq_ignore_ascii_case("bearer") { Ok(Teller(())) } else { Err(AuthError::Invalid) }
+        let is_of = |realm: &Listened| bool::from(token.as_bytes().ct_eq(realm.token.expose_secret().as_bytes()));
+        // Each is compared, whichever is right.
+        let later = |right, (at, realm)| if is_of(realm) { Some(at) } else { right };
+        let right = self.realms.iter().enumerate().fold(None, later);
+        right.filter(|_| scheme.eq_ignore_ascii_case("bearer")).map(Teller).ok_or(AuthError::Invalid)
     }
 
-    /// Hears the events in their order; for each, whether it is news.
+    /// Hears the events of the teller's realm in their order; for each, whether it is news.
     ///
     /// # Errors
     /// What is wrong with one of them, before anything is done; or that the database cannot be written.
-    pub async fn hear(&self, _: &Teller, events: &[Event]) -> Result<Vec<bool>, EventError> {
-        self.judge(events).inspect_err(|_| self.meters.events.one(Told::Refused))?;
+    pub async fn hear(&self, teller: &Teller, events: &[Event]) -> Result<Vec<bool>, EventError> {
+        let Listened { realm, meters, .. } = &self.realms[teller.0];
+        self.judge(realm, events).inspect_err(|_| meters.events.one(Told::Refused))?;
         let mut news = Vec::with_capacity(events.len());
         for event in events {
-            let is_news = self.store.hear(&self.realm, event, self.clock.now()).await?;
+            let is_news = self.store.hear(realm, event, self.clock.now()).await?;
             tracing::info!(
                 event.id,
+                event.realm,
                 event.kind = event.kind.name(),
                 event.user = event.subject,
                 event.news = is_news,
                 "the identity server told an event"
             );
-            self.meters.events.one(if is_news { Told::Applied } else { Told::Repeated });
+            meters.events.one(if is_news { Told::Applied } else { Told::Repeated });
             news.push(is_news);
         }
         Ok(news)
     }
 
-    fn judge(&self, events: &[Event]) -> Result<(), EventError> {
+    fn judge(&self, realm: &str, events: &[Event]) -> Result<(), EventError> {
         if events.len() > MOST_EVENTS {
             return Err(EventError::TooMany);
         }
-        let flaw = |event: &Event| event.flaw(&self.realm, self.clock.now());
+        let flaw = |event: &Event| event.flaw(realm, self.clock.now());
         match events.iter().zip(1..).find_map(|(event, number)| Some((number, flaw(event)?))) {
             Some((number, reason)) => Err(EventError::Flawed { number, reason: reason.to_owned() }),
             None => Ok(()),

@@ -16,15 +16,11 @@ use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    AuthError, Facts, Judge, Method, Reuse, Scheme, Settings, SignatureSettings,
+    AuthError, Facts, Reuse, Scheme, SignatureSettings,
     credentials::{Credential, SignatureV1},
-    delegated::Delegated,
     desk::Desk,
-    gate::{Authenticator, Chain, Outcome, unavailable},
-    identity::{self, Proof},
-    meters::Meters,
-    revalidation::Revalidation,
-    throttle::Throttle,
+    gate::{Authenticator, Outcome, unavailable},
+    identity::Proof,
     verdicts::{Proven, Refusal, Verdict, length_prefixed},
 };
 use crate::{
@@ -33,50 +29,15 @@ use crate::{
         Clock, Timestamp, UploadId, UserId, after,
         message_signature::{ALGORITHM, Signed},
         principal::{Binding, Limits, Nonce, Principal, ProofHash, Reach, Scopes, Spend, User},
-        revalidation::Rule,
         signing,
     },
-    worker::Tasks,
 };
 
 /// How much longer than its window a spent proof is remembered: for nodes whose clocks differ.
 const SPENT_SLACK: Duration = Duration::from_secs(60);
 
-/// The authenticators that `settings` ask for and that rely on the identity server, and who asks it again about the users
-/// they admitted; all of them share one client.
-///
-/// # Errors
-/// One sentence about the setting that cannot be used.
-pub(super) fn authenticators(
-    settings: &Settings,
-    identity: &identity::Settings,
-    guesses: &Arc<Throttle>,
-    accounts: Arc<dyn Accounts>,
-    clock: Arc<dyn Clock>,
-    tasks: Tasks,
-    meters: &Arc<Meters>,
-) -> Result<(Chain, Option<Revalidation>), String> {
-    let delegated: Vec<Method> = settings.judged_by(Judge::Identity).collect();
-    if delegated.is_empty() {
-        return Ok((Vec::new(), None));
-    }
-    let client = Arc::new(identity::Client::new(identity, clock.clone(), meters.clone())?);
-    let rule = Rule { every: identity.revalidate_every, stale: identity.stale_if_error };
-    let again = Revalidation::new(rule, client.clone(), accounts.clone(), clock.clone(), tasks.clone(), meters.clone());
-    let desk = Arc::new(Desk::new(client, rule, identity.sign_up, accounts.clone(), clock.clone(), tasks, meters));
-    let authenticator = |method| -> Box<dyn Authenticator> {
-        match method {
-            Method::Signature => {
-                Box::new(Federated::new(&settings.signature, desk.clone(), accounts.clone(), clock.clone()))
-            }
-            Method::ApiKey | Method::Basic => Box::new(Delegated::new(method, desk.clone(), guesses.clone())),
-        }
-    };
-    Ok((delegated.into_iter().map(authenticator).collect(), Some(again)))
-}
-
 /// Judges signatures by asking the identity server.
-struct Federated {
+pub(super) struct Federated {
     window: Duration,
     reuse: Reuse,
     least: Scheme,
@@ -86,7 +47,12 @@ struct Federated {
 }
 
 impl Federated {
-    fn new(settings: &SignatureSettings, desk: Arc<Desk>, accounts: Arc<dyn Accounts>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(
+        settings: &SignatureSettings,
+        desk: Arc<Desk>,
+        accounts: Arc<dyn Accounts>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let SignatureSettings { window, v1_reuse: reuse, min_scheme: least, .. } = *settings;
         Self { window, reuse, least, accounts, clock, desk }
     }

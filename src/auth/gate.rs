@@ -8,14 +8,20 @@ use tokio::time::Instant;
 use super::{
     AuthError, Facts, Presented, Settings, Throttle,
     credentials::{self, Credential},
-    federated, identity,
-    meters::{Admission, Kind, Meters, Source},
-    revalidation::Revalidation,
+    identity::{self, Health},
+    meters::{Admission, AtGate, Kind, Meters, Source},
+    realm::Realm,
     tokens::Tokens,
 };
 use crate::{
-    db::{Account, Accounts, StoreError},
-    domain::{Clock, principal::Principal, upload::Upload},
+    db::{Account, Accounts, LOCAL_REALM, StoreError},
+    domain::{
+        Clock,
+        operators::Operator,
+        principal::{Principal, User},
+        realms::{Entrance, Realms},
+        upload::Upload,
+    },
     worker::Tasks,
 };
 
@@ -63,15 +69,17 @@ pub(super) type Chain = Vec<Box<dyn Authenticator>>;
 /// Admits requests, or says why not.
 pub struct Gate {
     settings: Settings,
-    realm: String,
-    chain: Chain,
+    rule: Arc<Realms>,
+    /// In their places in the rule.
+    realms: Vec<Realm>,
+    /// For users of the service's own.
+    local: Chain,
     tokens: Option<Tokens>,
-    meters: Arc<Meters>,
-    revalidation: Option<Revalidation>,
+    meters: Arc<AtGate>,
 }
 
 impl Gate {
-    /// A gate with the authenticators that `settings` asks for and that rely on the identity server.
+    /// A gate with one realm, and the authenticators that `settings` asks for and that rely on its identity server.
     ///
     /// # Errors
     /// One sentence about the setting that cannot be used.
@@ -84,22 +92,29 @@ impl Gate {
         tasks: Tasks,
         meters: Arc<Meters>,
     ) -> Result<Self, String> {
+        let realm = Realm::open(&settings, identity, guesses, &accounts, &clock, &tasks, &meters)?;
+        Self::holding(settings, Realms::only(&identity.realm), vec![realm], meters.gate.clone())
+    }
+
+    /// A gate with these realms, in their places in `rule`.
+    ///
+    /// # Errors
+    /// One sentence about the setting that cannot be used.
+    pub fn holding(settings: Settings, rule: Realms, realms: Vec<Realm>, meters: Arc<AtGate>) -> Result<Self, String> {
         settings.check()?;
-        identity.check()?;
-        let (chain, revalidation) =
-            federated::authenticators(&settings, identity, guesses, accounts, clock, tasks, &meters)?;
-        Ok(Self { meters, revalidation, ..Self::new(settings, &identity.realm, chain) })
+        Ok(Self { settings, rule: Arc::new(rule), realms, local: Vec::new(), tokens: None, meters })
     }
 
     /// A gate with these authenticators.
     pub fn new(settings: Settings, realm: &str, chain: Vec<Box<dyn Authenticator>>) -> Self {
-        Self { settings, realm: realm.to_owned(), chain, tokens: None, meters: Arc::default(), revalidation: None }
+        let (rule, realms) = (Arc::new(Realms::only(realm)), vec![Realm::of(chain)]);
+        Self { settings, rule, realms, local: Vec::new(), tokens: None, meters: Arc::default() }
     }
 
-    /// The same gate with further authenticators.
+    /// The same gate with authenticators of users of the service's own.
     #[must_use]
-    pub fn joined_by(mut self, more: Vec<Box<dyn Authenticator>>) -> Self {
-        self.chain.extend(more);
+    pub fn joined_by(mut self, local: Vec<Box<dyn Authenticator>>) -> Self {
+        self.local.extend(local);
         self
     }
 
@@ -107,6 +122,16 @@ impl Gate {
     #[must_use]
     pub fn minting(self, tokens: Tokens) -> Self {
         Self { tokens: Some(tokens), ..self }
+    }
+
+    /// By what requests find their realm.
+    pub fn rule(&self) -> Arc<Realms> {
+        self.rule.clone()
+    }
+
+    /// How the identity servers are.
+    pub fn health(&self, _: &Operator) -> Vec<Health> {
+        self.realms.iter().filter_map(Realm::health).collect()
     }
 
     /// The upload token that goes with the answer to a write of `by` to `upload`, if one is due.
@@ -124,7 +149,7 @@ impl Gate {
     pub async fn admit(&self, presented: &Presented) -> Result<Principal, AuthError> {
         let (kind, outcome) = match credentials::find(presented, &self.settings) {
             Ok(Some(credential)) => (Kind::of(&credential), self.judge(&credential, presented).await),
-            Ok(None) if self.settings.anonymous => (Kind::Nothing, Ok(Principal::anonymous())),
+            Ok(None) if self.is_open(presented.entrance) => (Kind::Nothing, Ok(Principal::anonymous())),
             Ok(None) => (Kind::Nothing, Err(AuthError::Missing)),
             Err(error) => (Kind::Unsound, Err(error)),
         };
@@ -135,7 +160,7 @@ impl Gate {
     async fn judge(&self, credential: &Credential, presented: &Presented) -> Result<Principal, AuthError> {
         match is_forged(credential, presented) {
             true => Err(AuthError::CrossSite),
-            false => self.ask(credential, &presented.request).await,
+            false => self.ask(credential, presented).await,
         }
     }
 
@@ -147,11 +172,17 @@ impl Gate {
         credentials::find(presented, &self.settings).map(|found| found.is_some())
     }
 
+    /// Whether nobody in particular may come in: nobody is of a realm.
+    fn is_open(&self, entrance: Entrance) -> bool {
+        self.settings.anonymous && self.rule.admits(entrance, None)
+    }
+
     /// The challenge that goes with a refusal (RFC 9110 §11.6.1). `Basic` is asked for only where it is accepted: browsers
     /// answer it with a prompt (RFC 7617 §2).
-    pub fn challenge(&self) -> String {
-        let realm = self.realm.replace(['"', '\\'], "");
-        let schemes: Vec<_> = self.chain.iter().map(|authenticator| authenticator.scheme()).collect();
+    pub fn challenge(&self, entrance: Entrance) -> String {
+        let realm = self.rule.name(entrance).replace(['"', '\\'], "");
+        let judges = self.rule.judging(entrance, None).into_iter().flat_map(|realm| self.judges(entrance, realm));
+        let schemes: Vec<_> = judges.map(|authenticator| authenticator.scheme()).collect();
         let basic = match schemes.contains(&"basic") {
             true => format!(", Basic realm=\"{realm}\", charset=\"UTF-8\""),
             false => String::new(),
@@ -159,22 +190,18 @@ impl Gate {
         format!("Chunkgate realm=\"{realm}\", schemes=\"{}\"{basic}", schemes.join(" "))
     }
 
-    async fn ask(&self, credential: &Credential, request: &Facts) -> Result<Principal, AuthError> {
-        let mut outcome = match (credential, &self.tokens) {
+    async fn ask(&self, credential: &Credential, presented: &Presented) -> Result<Principal, AuthError> {
+        let entrance = presented.entrance;
+        let outcome = match (credential, &self.tokens) {
             (Credential::Token(proof), Some(tokens)) => {
                 let begun = Instant::now();
-                let outcome = tokens.judge(proof).await;
+                let outcome = tokens.judge(proof, |user| self.may_enter(entrance, user)).await;
                 self.meters.seconds.since(Source::Token, begun);
                 outcome
             }
-            _ => Outcome::NotMine,
+            _ => self.judged(credential, presented).await,
         };
-        for authenticator in &self.chain {
-            if matches!(outcome, Outcome::NotMine) {
-                outcome = authenticator.judge(credential, request).await;
-            }
-        }
-        match self.confirmed(outcome).await {
+        match self.confirmed(self.within(entrance, outcome)).await {
             Outcome::NotMine => Err(credentials::not_enabled("this kind of credential")),
             Outcome::Granted(principal) | Outcome::Recalled(principal, _) => Ok(*principal),
             Outcome::Refused(error) => Err(error),
@@ -182,11 +209,50 @@ impl Gate {
         }
     }
 
+    /// What the realm says whose business the credential is. One that is marked as another realm's is taken to nobody.
+    async fn judged(&self, credential: &Credential, presented: &Presented) -> Outcome {
+        let Some(realm) = self.rule.judging(presented.entrance, credential.key()) else {
+            return Outcome::Refused(AuthError::Invalid);
+        };
+        let mut outcome = Outcome::NotMine;
+        for authenticator in self.judges(presented.entrance, realm) {
+            if matches!(outcome, Outcome::NotMine) {
+                outcome = authenticator.judge(credential, &presented.request).await;
+            }
+        }
+        outcome
+    }
+
+    /// Who judges for a realm at this entrance: its own authenticators, and those of local users where these come in.
+    fn judges(&self, entrance: Entrance, realm: usize) -> impl Iterator<Item = &dyn Authenticator> {
+        let local = if self.rule.admits(entrance, Some(LOCAL_REALM)) { &*self.local } else { &[] };
+        self.realms[realm].chain.iter().chain(local).map(|authenticator| &**authenticator)
+    }
+
+    /// The last word on where somebody comes in: whoever proved it, and however long ago.
+    fn within(&self, entrance: Entrance, outcome: Outcome) -> Outcome {
+        match &outcome {
+            Outcome::Granted(principal) | Outcome::Recalled(principal, _)
+                if !self.may_enter(entrance, principal.user.as_ref()) =>
+            {
+                tracing::warn!("a proof of another realm was refused");
+                Outcome::Refused(AuthError::Invalid)
+            }
+            _ => outcome,
+        }
+    }
+
+    fn may_enter(&self, entrance: Entrance, user: Option<&User>) -> bool {
+        self.rule.admits(entrance, user.map(|user| &*user.realm))
+    }
+
     /// What is recalled is asked about again now and then, where there is somebody to ask.
     async fn confirmed(&self, outcome: Outcome) -> Outcome {
-        match (outcome, &self.revalidation) {
-            (Outcome::Recalled(principal, account), Some(again)) => again.confirm(*principal, *account).await,
-            (settled, _) => settled,
+        let Outcome::Recalled(principal, account) = outcome else { return outcome };
+        let realm = self.rule.all().iter().position(|realm| realm.name == account.user.realm);
+        match realm.and_then(|at| self.realms[at].again.as_ref()) {
+            Some(again) => again.confirm(*principal, *account).await,
+            None => Outcome::Recalled(principal, account),
         }
     }
 }

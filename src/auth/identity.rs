@@ -7,6 +7,7 @@
 //!
 //! What is deliberately not done: remembering answers (see `verdicts`) and acting on them (see `desk`).
 
+mod health;
 mod line;
 mod regulars;
 mod room;
@@ -19,6 +20,7 @@ use reqwest::{StatusCode, Url, header};
 use secrecy::ExposeSecret as _;
 
 use self::{
+    health::Record,
     line::{Line, Turn, TurnedAway},
     regulars::Regulars,
     room::{Asker, Class},
@@ -27,6 +29,7 @@ use crate::{
     auth::meters::{Asked, Meters},
     domain::Clock,
 };
+pub use health::{Failure, Health};
 pub use settings::{Settings, check_name};
 pub use wire::{
     Answer, Cache, Introspection, Key, Limits, MAX_GROUPS, MAX_NAME_BYTES, Proof, Question, Request, Service, Status,
@@ -63,6 +66,7 @@ pub struct Client {
     deadline: Duration,
     regulars: Regulars,
     line: Line,
+    record: Record,
     meters: Arc<Meters>,
 }
 
@@ -92,6 +96,7 @@ impl Client {
             try_timeout: settings.try_timeout,
             deadline: settings.deadline,
             regulars: Regulars::new(clock.clone()),
+            record: Record::new(clock.clone()),
             line: Line::new(clock, meters.clone()),
             meters,
         })
@@ -154,7 +159,22 @@ impl Client {
         }
     }
 
+    /// How the server is.
+    pub fn health(&self) -> Health {
+        let (under_way, waiting) = (self.meters.under_way.now(()), self.meters.waiting.now(()));
+        let server = self.verify.origin().ascii_serialization();
+        let (last_answer, last_failure) = self.record.last();
+        let (realm, breaker) = (self.realm.clone(), self.line.phase());
+        Health { realm, server, breaker, under_way, waiting, last_answer, last_failure }
+    }
+
     fn count(&self, answer: &Result<Answer, CannotCheck>) {
+        match answer {
+            Ok(_) => self.record.answered(),
+            // It was not asked.
+            Err(CannotCheck { counts_as: Asked::BreakerOpen | Asked::Crowded, .. }) => {}
+            Err(none) => self.record.failed(&none.why),
+        }
         self.meters.asked.one(match answer {
             Ok(answer) => Asked::answered(answer.status, answer.code.as_deref()),
             Err(none) => none.counts_as,

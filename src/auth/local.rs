@@ -101,7 +101,7 @@ impl Authenticator for ApiKeys {
         let Credential::ApiKey(proof) = credential else { return Outcome::NotMine };
         let begun = Instant::now();
         let admitted = self.admit(proof).await;
-        self.meters.seconds.since(Source::Local, begun);
+        self.meters.gate.seconds.since(Source::Local, begun);
         match admitted {
             Ok(Ok(principal)) => Outcome::granted(principal),
             Ok(Err(AuthError::Invalid)) => {

@@ -1,4 +1,6 @@
-//! What is counted at the gate.
+//! What is counted at the gate, and of each realm.
+
+use std::sync::Arc;
 
 use super::{AuthError, breaker::Phase, credentials::Credential, identity::Status, identity::code, verdicts::Verdict};
 use crate::meter::{Counter, Gauge, Histogram, words};
@@ -127,13 +129,22 @@ words! {
     }
 }
 
-/// What is counted at the gate.
+/// What is counted at the gate, whoever judges.
 #[derive(Default)]
-pub struct Meters {
+pub struct AtGate {
     /// Requests.
     pub requests: Counter<(Kind, Admission)>,
     /// How long a verdict on a proof took.
     pub seconds: Histogram<Source>,
+    /// Guesses that were slowed.
+    pub slowed: Counter<Slowed>,
+}
+
+/// What is counted of one realm.
+#[derive(Default)]
+pub struct Meters {
+    /// What is counted of all of them together.
+    pub gate: Arc<AtGate>,
     /// Questions to the identity server, with those that were not asked.
     pub asked: Counter<Asked>,
     /// How long a question took, both tries together.
@@ -162,8 +173,14 @@ pub struct Meters {
     pub stale: Counter,
     /// Events that the identity server told.
     pub events: Counter<Told>,
-    /// Guesses that were slowed.
-    pub slowed: Counter<Slowed>,
+}
+
+impl Meters {
+    /// The meters of another realm at the same gate.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self { gate: self.gate.clone(), ..Self::default() }
+    }
 }
 
 impl Kind {

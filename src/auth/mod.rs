@@ -22,6 +22,7 @@ pub mod operators;
 pub mod passwords;
 mod pool;
 mod provisioning;
+pub mod realm;
 mod refused_keys;
 mod revalidation;
 pub mod sweeper;
@@ -35,7 +36,7 @@ pub use gate::{Authenticator, Gate, Outcome};
 use secrecy::{ExposeSecret as _, SecretString};
 pub use throttle::Throttle;
 
-use crate::domain::{Timestamp, keys};
+use crate::domain::{Timestamp, keys, realms::Entrance};
 
 /// What a request presents, as plain pairs: names and values exactly as sent, in order, repetitions included.
 #[derive(Clone, Default)]
@@ -54,6 +55,8 @@ pub struct Presented {
     pub raw_query: Option<String>,
     /// Whether a browser sends it for a page of another origin that was not granted its user's credentials.
     pub cross_site: bool,
+    /// Where it came in: known from its target, whatever it presents.
+    pub entrance: Entrance,
 }
 
 /// Counts only: names and values may be secrets.

@@ -101,7 +101,7 @@ impl Throttle {
 
     /// The answer to a guess that was not judged.
     pub(super) fn too_many(&self, from: Option<IpAddr>) -> AuthError {
-        self.meters.slowed.one(Slowed::Refused);
+        self.meters.gate.slowed.one(Slowed::Refused);
         AuthError::RateLimited { retry_after: self.check(from).err().unwrap_or(DELAY) }
     }
 
@@ -175,7 +175,7 @@ impl Throttle {
         let pace = self.names.room(name, now).map_or(Pace::Slow(DELAY), |()| Pace::Free);
         self.names.fill(name.to_owned(), now);
         if pace != Pace::Free {
-            self.meters.slowed.one(Slowed::Delayed);
+            self.meters.gate.slowed.one(Slowed::Delayed);
         }
         pace
     }

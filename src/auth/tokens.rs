@@ -69,9 +69,9 @@ impl Tokens {
         self.ring.signing().map(|key| token.seal(&key))
     }
 
-    /// Judges a token.
-    pub(super) async fn judge(&self, proof: &TokenProof) -> Outcome {
-        match self.admit(proof).await {
+    /// Judges a token, where users of some realms `may` come in. Whose may not is told nothing about it.
+    pub(super) async fn judge(&self, proof: &TokenProof, may: impl Fn(Option<&User>) -> bool) -> Outcome {
+        match self.admit(proof, may).await {
             Ok(Ok((principal, None))) => Outcome::granted(principal),
             Ok(Ok((principal, Some(account)))) => Outcome::recalled(principal, account),
             Ok(Err(error)) => Outcome::Refused(error),
@@ -82,13 +82,18 @@ impl Tokens {
         }
     }
 
-    async fn admit(&self, proof: &TokenProof) -> Result<Result<Admitted, AuthError>, StoreError> {
+    async fn admit(
+        &self,
+        proof: &TokenProof,
+        may: impl Fn(Option<&User>) -> bool,
+    ) -> Result<Result<Admitted, AuthError>, StoreError> {
         let Some(token) = self.open(proof).await? else { return Ok(Err(AuthError::Invalid)) };
-        if token.expires <= self.clock.now() {
-            return Ok(Err(AuthError::TokenExpired));
-        }
         let account = self.account(&token).await?;
-        Ok(account.map(|account| (principal(account.as_ref().map(|account| account.user.clone()), token), account)))
+        let user = account.as_ref().map(|account| account.user.clone());
+        if (user.is_none() && token.owner != Owner::Nobody) || !may(user.as_ref()) {
+            return Ok(Err(AuthError::Invalid));
+        }
+        Ok(self.standing(&token, account.as_ref()).map(|()| (principal(user, token), account)))
     }
 
     /// What the text says, if one of our keys signed it.
@@ -97,17 +102,24 @@ impl Tokens {
         Ok(self.ring.key(sealed.key()).await?.and_then(|key| sealed.open(&key)))
     }
 
-    /// For whom the token is good today.
-    async fn account(&self, token: &Token) -> Result<Result<Option<Account>, AuthError>, StoreError> {
-        let Owner::User(id) = token.owner else {
-            return Ok(if self.anonymous { Ok(None) } else { Err(AuthError::TokenExpired) });
-        };
-        Ok(match self.accounts.find(id).await? {
-            None => Err(AuthError::Invalid),
+    /// Whose the token is.
+    async fn account(&self, token: &Token) -> Result<Option<Account>, StoreError> {
+        match token.owner {
+            Owner::User(id) => self.accounts.find(id).await,
+            Owner::Nobody => Ok(None),
+        }
+    }
+
+    /// Whether the token is good today.
+    fn standing(&self, token: &Token, account: Option<&Account>) -> Result<(), AuthError> {
+        match account {
+            _ if token.expires <= self.clock.now() => Err(AuthError::TokenExpired),
+            None if self.anonymous => Ok(()),
+            None => Err(AuthError::TokenExpired),
             Some(account) if account.disabled => Err(AuthError::Disabled),
             Some(account) if account.user.epoch != token.epoch => Err(AuthError::TokenExpired),
-            Some(account) => Ok(Some(account)),
-        })
+            Some(_) => Ok(()),
+        }
     }
 }
 

@@ -159,7 +159,7 @@ impl Verdicts {
         let begun = tokio::time::Instant::now();
         meters.missed.one(*judged);
         let verdict = self.join(key, flight, ask).await;
-        meters.seconds.since(judged.source(), begun);
+        meters.gate.seconds.since(judged.source(), begun);
         verdict
     }
 
@@ -171,7 +171,7 @@ impl Verdicts {
         if let Some(kept) = Kept::of(&verdict) {
             meters.found.one((*judged, kept));
         }
-        meters.seconds.since(Source::Cache, begun);
+        meters.gate.seconds.since(Source::Cache, begun);
         Some(verdict)
     }
 

@@ -55,7 +55,9 @@ pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
             let config = which.load()?.config;
             // The one thing that has no default and that `serve` cannot do without.
             if config.auth.judged_by(Judge::Identity).next().is_some() {
-                config.identity.check_token()?;
+                for identity in config.identities() {
+                    identity.check_token().map_err(|reason| config::of_realm(&config, &identity.realm, reason))?;
+                }
             }
             print("the configuration is valid\n");
         }

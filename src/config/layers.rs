@@ -14,7 +14,7 @@ use toml::{
 
 use super::{
     Config, Origin, Problem, Sources,
-    schema::{Named, Schema, join, planned_value, secret},
+    schema::{Named, Schema, join, planned_value, realm_table, secret},
 };
 
 /// What every variable of ours begins with.
@@ -70,7 +70,7 @@ impl Pile {
     /// Lays one layer over those before it. A secret and its file in one layer contradict each other; in different
     /// layers the later wins, as with every key.
     fn lay(&mut self, leaves: Vec<Leaf>) {
-        let mut given: Vec<&'static str> = Vec::new();
+        let mut given: Vec<String> = Vec::new();
         for leaf in &leaves {
             let Some(secret) = secret(leaf.key.strip_suffix("_file").unwrap_or(&leaf.key)) else { continue };
             if given.contains(&secret) {
@@ -88,8 +88,9 @@ impl Pile {
         let Leaf { key, given, origin } = leaf;
         let settled = match self.schema.resolve(&key) {
             Named::Key => fit(&key, given).map(|value| (key.clone(), value)),
-            Named::SecretFile(secret) => read_secret(given).map(|value| (secret.to_owned(), value)),
+            Named::SecretFile(secret) => read_secret(given).map(|value| (secret, value)),
             Named::Section => Err(format!("is a section: its keys are written as {key}.KEY")),
+            Named::Elsewhere(reason) => Err(reason.to_owned()),
             Named::Planned => Err("is not available in this version: remove it".to_owned()),
             Named::Unknown(Some(meant)) => Err(format!("unknown key; did you mean {}?", spelled_for(&origin, &meant))),
             Named::Unknown(None) => Err("unknown key; `chunkgate config example` lists every key".to_owned()),
@@ -129,7 +130,7 @@ impl Pile {
         for (name, value) in entries {
             let key = join(path, name.get_ref());
             match value.get_ref() {
-                DeValue::Table(below) if self.schema.resolve(&key) == Named::Section => {
+                DeValue::Table(below) if self.is_section(&key, below) => {
                     self.descend(&key, below, place, leaves);
                 }
                 _ => {
@@ -138,6 +139,12 @@ impl Pile {
                 }
             }
         }
+    }
+
+    /// A realm with nothing in it would be lost: it is reported like a value that stands for a section.
+    fn is_section(&self, key: &str, table: &DeTable<'_>) -> bool {
+        let lost = table.is_empty() && realm_table(key).is_some_and(|(_, below)| below.is_empty());
+        self.schema.resolve(key) == Named::Section && !lost
     }
 
     /// Variables `CHUNKGATE_SECTION__KEY`. Others that begin with `CHUNKGATE_` are not settings: the client's
@@ -149,7 +156,9 @@ impl Pile {
             let Some(rest) = name.strip_prefix(PREFIX).filter(|_| !value.is_empty()) else { continue };
             let origin = Origin::Variable(name.clone());
             let key = rest.to_lowercase();
-            if key.contains("__") {
+            if key.starts_with("realms__") {
+                self.problem(origin, "", "realms are set in the file alone: remove this variable");
+            } else if key.contains("__") {
                 let key = key.replace("__", ".");
                 leaves.push(Leaf { key, given: Given::Text(value.clone()), origin });
             } else if let Some(meant) = self.schema.keys().iter().find(|meant| meant.replace('.', "_") == key) {

@@ -8,7 +8,7 @@ use hyper::{
 };
 use secrecy::ExposeSecret as _;
 
-use super::Config;
+use super::{Config, realms};
 use crate::{
     auth::identity::{Settings as Identity, check_name},
     domain::token::LONGEST_LIFE,
@@ -29,24 +29,26 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// What is wrong: keys and reasons.
+/// What is wrong: keys and reasons. Those of realms are made of their names.
 type Findings = Vec<(&'static str, String)>;
 
 /// Judges a configuration.
-pub(super) fn check(config: &Config) -> Findings {
+pub(super) fn check(config: &Config) -> realms::Findings {
     let mut found = Findings::new();
     server(config, &mut found);
     database(config, &mut found);
     storage(config, &mut found);
     uploads(config, &mut found);
     gate(config, &mut found);
-    identity(config, &mut found);
+    found.extend(of_identity(&config.identity));
+    names(config, &mut found);
     found.extend(config.cors.check());
     multipart(config, &mut found);
     raw(config, &mut found);
     tus(config, &mut found);
     log(config, &mut found);
-    found
+    let found = found.into_iter().map(|(key, reason)| (key.to_owned(), reason));
+    found.chain(realms::check(config)).collect()
 }
 
 fn server(config: &Config, found: &mut Findings) {
@@ -114,8 +116,17 @@ fn gate(config: &Config, found: &mut Findings) {
     between("auth.tokens.rotate_every", auth.tokens.rotate_every, HOUR..=LONGEST, found);
 }
 
-fn identity(config: &Config, found: &mut Findings) {
+/// The name under which the default realm's users are filed. Others are named by their tables.
+fn names(config: &Config, found: &mut Findings) {
     let identity = &config.identity;
+    if let Err(reason) = check_name(&identity.realm).and_then(|()| identity.check_realm()) {
+        found.push(("identity.realm", reason));
+    }
+}
+
+/// Judges an identity server, of whichever realm.
+pub(super) fn of_identity(identity: &Identity) -> Findings {
+    let found = &mut Findings::new();
     if let Err(reason) = base_url(&identity.url).map(|_| ()).and_then(|()| identity.check_url()) {
         found.push(("identity.url", reason));
     }
@@ -125,13 +136,8 @@ fn identity(config: &Config, found: &mut Findings) {
     if let Some(reason) = events_token(identity) {
         found.push(("identity.events_token", reason.into()));
     }
-    for (key, name) in [("identity.audience", &identity.audience), ("identity.realm", &identity.realm)] {
-        if let Err(reason) = check_name(name) {
-            found.push((key, reason));
-        }
-    }
-    if let Err(reason) = identity.check_realm() {
-        found.push(("identity.realm", reason));
+    if let Err(reason) = check_name(&identity.audience) {
+        found.push(("identity.audience", reason));
     }
     let instant = Duration::from_millis(1);
     between("identity.connect_timeout", identity.connect_timeout, instant..=MINUTE, found);
@@ -142,6 +148,7 @@ fn identity(config: &Config, found: &mut Findings) {
     if (identity.deadline..=MINUTE).contains(&identity.try_timeout) && identity.try_timeout != identity.deadline {
         found.push(("identity.try_timeout", "must not be longer than identity.deadline".into()));
     }
+    std::mem::take(found)
 }
 
 fn events_token(identity: &Identity) -> Option<&'static str> {
@@ -250,7 +257,7 @@ fn origin(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn prefix(prefix: &str) -> Result<(), String> {
+pub(super) fn prefix(prefix: &str) -> Result<(), String> {
     let Some(path) = prefix.strip_prefix('/') else { return Err("must begin with /".into()) };
     if path.is_empty() || path.ends_with('/') {
         return Err("must name a path and not end with /".into());

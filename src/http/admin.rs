@@ -1,4 +1,5 @@
-//! Door: operators. Users and their keys, uploads of every owner, and the trail of what operators did.
+//! Door: operators. Users and their keys, uploads of every owner, the realms' identity servers, and the trail of what
+//! operators did.
 //!
 //! Whoever comes through has proved the scope `admin`: `Operating` is the first argument of every handler, and what a
 //! handler calls takes it. Refusals are `application/problem+json`. For pages of this origin only (`same_origin`). The
@@ -6,6 +7,7 @@
 
 mod ask;
 mod keys;
+mod realms;
 mod trail;
 mod uploads;
 mod users;
@@ -67,7 +69,7 @@ impl FromRef<Desk> for AllUploads {
 
 /// The routes, each with and without a trailing slash.
 pub fn routes(app: AppState, operators: Operators, uploads: AllUploads) -> Router {
-    let routes: [(&str, MethodRouter<Desk>); 13] = [
+    let routes: [(&str, MethodRouter<Desk>); 14] = [
         ("/users", get(users::list).post(users::add)),
         ("/users/{id}", get(users::show)),
         ("/users/{id}/disable", post(users::disable)),
@@ -80,6 +82,7 @@ pub fn routes(app: AppState, operators: Operators, uploads: AllUploads) -> Route
         ("/uploads/{id}", get(uploads::show)),
         ("/uploads/{id}/cancel", post(uploads::cancel)),
         ("/uploads/{id}/expire", post(uploads::expire)),
+        ("/realms", get(realms::list)),
         ("/audit", get(trail::list)),
     ];
     // Whoever proves nothing is told that first, whatever the path and the method.
@@ -102,9 +105,10 @@ impl FromRequestParts<Desk> for Operating {
     /// A 401 does not ask for `Basic`, also where it is accepted: browsers would offer to remember a password here, and
     /// send it along by themselves.
     async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, Problem> {
-        let presented = desk.app.presented(parts, Vec::new());
-        let principal = match desk.app.gate.presents(&presented)? {
-            true => desk.app.gate.admit(&presented).await?,
+        let here = desk.app.here(parts);
+        let presented = here.presented(parts, Vec::new());
+        let principal = match here.gate.presents(&presented)? {
+            true => here.admit(&presented).await?,
             false => return Err(crate::auth::AuthError::Missing.into()),
         };
         let lacking = || format!("the credentials lack the scope {}", Scope::Admin.name());

@@ -60,10 +60,11 @@ impl FromRequestParts<AppState> for Admitted {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Response> {
-        app.gate.admit(&app.presented(parts, Vec::new())).await.map(Self).map_err(|error| {
+        let app = app.here(parts);
+        app.admit(&app.presented(parts, Vec::new())).await.map(Self).map_err(|error| {
             let mut response = Problem::from(error).into_response();
             if response.status() == StatusCode::UNAUTHORIZED {
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, app.challenge.clone());
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, app.challenge());
             }
             response
         })

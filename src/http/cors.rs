@@ -21,7 +21,8 @@ use axum::{
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 pub use self::origin::{Listed, is_same};
-use super::same_origin;
+use super::{entrance::Entered, same_origin};
+use crate::domain::realms::Entrance;
 
 /// Section `cors` of the configuration. Each setting falls back alone. A list may also be given as the one string of
 /// django-chunked-uploads, separated by commas or blanks, and the switch as text.
@@ -107,12 +108,12 @@ impl Settings {
         }
         found
     }
+}
 
-    /// Listed origins whose pages anybody on the way may change.
-    pub fn insecure(&self) -> impl Iterator<Item = &str> {
-        let insecure = |origin: &&String| Listed::parse(origin).is_ok_and(|listed| listed.is_insecure());
-        self.allowed_origins.iter().filter(insecure).map(String::as_str)
-    }
+/// Listed origins whose pages anybody on the way may change.
+pub fn insecure<'a>(listed: impl Iterator<Item = &'a String>) -> impl Iterator<Item = &'a str> {
+    let insecure = |origin: &&String| Listed::parse(origin).is_ok_and(|listed| listed.is_insecure());
+    listed.filter(insecure).map(String::as_str)
 }
 
 fn words(text: &str) -> Vec<String> {
@@ -175,9 +176,14 @@ fn header_name(name: &str) -> Result<(), String> {
     HeaderName::from_bytes(name.as_bytes()).map(|_| ()).map_err(|_| "is not a header name".into())
 }
 
-/// Answers to browsers, made once from the settings.
+/// Answers to browsers, made once from the settings: at the common entrance, and at the realms' own. A preflight brings no
+/// credential, so the entrance is all that there is to decide by.
 #[derive(Debug, Clone)]
-pub struct Cors(Arc<Grants>);
+pub struct Cors {
+    common: Arc<Grants>,
+    /// In the places of the realms.
+    own: Vec<Arc<Grants>>,
+}
 
 #[derive(Debug)]
 struct Grants {
@@ -207,21 +213,44 @@ impl Cors {
             listed => Origins::Listed(listed.iter().map(|text| Listed::parse(text)).collect::<Result<_, _>>()?),
         };
         let joined = |list: &[String]| HeaderValue::try_from(list.join(", ")).map_err(|error| error.to_string());
-        Ok(Self(Arc::new(Grants {
+        let grants = Arc::new(Grants {
             origins,
             methods: joined(&settings.allowed_methods)?,
             headers: joined(&settings.allowed_headers)?,
             credentials: settings.allow_credentials,
             exposed: joined(&settings.expose_headers)?,
             max_age: settings.max_age.as_secs().into(),
-        })))
+        });
+        Ok(Self { own: vec![grants.clone()], common: grants })
+    }
+
+    /// The same, with a further realm: pages of these origins may use the service there, and no others. Without them: the
+    /// same as at the common entrance.
+    ///
+    /// # Errors
+    /// As [`Cors::new`].
+    pub fn with_realm(mut self, settings: &Settings, origins: Option<&[String]>) -> Result<Self, String> {
+        let grants = match origins {
+            Some(origins) => Self::new(&Settings { allowed_origins: origins.to_vec(), ..settings.clone() })?.common,
+            None => self.common.clone(),
+        };
+        self.own.push(grants);
+        Ok(self)
     }
 }
 
 impl Cors {
     /// Whether a page of the origin that the request names may act with what the browser knows of its user.
-    pub fn grants_credentials(&self, request: &HeaderMap) -> bool {
-        self.0.credentials && self.0.origin(request).is_some()
+    pub fn grants_credentials(&self, at: Entrance, request: &HeaderMap) -> bool {
+        let grants = self.at(at);
+        grants.credentials && grants.origin(request).is_some()
+    }
+
+    fn at(&self, entrance: Entrance) -> &Grants {
+        match entrance {
+            Entrance::Common => &self.common,
+            Entrance::Own(at) => &self.own[at],
+        }
     }
 }
 
@@ -290,7 +319,8 @@ fn is_preflight(request: &Request) -> bool {
 }
 
 /// The layer.
-pub async fn cors(State(Cors(grants)): State<Cors>, request: Request, next: Next) -> Response {
+pub async fn cors(State(cors): State<Cors>, request: Request, next: Next) -> Response {
+    let grants = cors.at(Entered::of(request.extensions()).entrance());
     // What operators do is for the console of this origin, whatever is listed.
     let kept = same_origin::is_kept(request.uri().path());
     let (nobody, asked) = (HeaderMap::new(), request.headers());

@@ -6,7 +6,7 @@ use axum::{
     response::Response,
 };
 
-use super::AppState;
+use super::Here;
 use crate::{
     auth::AuthError,
     domain::upload::Refusal,
@@ -36,7 +36,7 @@ impl Cause<'_> {
     }
 
     /// Puts in the headers that tell a client how to go on.
-    pub(super) fn put_headers(&self, response: &mut Response, app: &AppState, offset: Option<u64>) {
+    pub(super) fn put_headers(&self, response: &mut Response, app: &Here, offset: Option<u64>) {
         let status = response.status();
         let headers = response.headers_mut();
         match self {
@@ -54,7 +54,7 @@ impl Cause<'_> {
             Self::Upload(_) | Self::Auth(_) | Self::Request => {}
         }
         if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, app.challenge.clone());
+            headers.insert(header::WWW_AUTHENTICATE, app.challenge());
         }
         if let Some(offset) = offset {
             put_range(response, offset);

@@ -1,15 +1,15 @@
 //! From a request to what the gate wants to see.
 
-use axum::http::{header, request::Parts};
+use axum::http::{HeaderMap, Uri, header, request::Parts};
 
 use crate::{
     auth::{Facts, Presented},
-    http::{form::urlencoded, server::PeerAddr},
+    http::{entrance::Entered, form::urlencoded, server::PeerAddr},
 };
 
 /// Everything in which a credential may stand, as plain pairs. Values that are not UTF-8 are kept with replacement
 /// characters, so that a malformed credential is refused instead of overlooked.
-pub fn presented(parts: &Parts, form: Vec<(String, String)>) -> Presented {
+pub fn presented(parts: &Parts, entered: &Entered, form: Vec<(String, String)>) -> Presented {
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     let header =
         |(name, value): (&header::HeaderName, &header::HeaderValue)| (name.as_str().to_owned(), text(value.as_bytes()));
@@ -17,24 +17,25 @@ pub fn presented(parts: &Parts, form: Vec<(String, String)>) -> Presented {
         headers: parts.headers.iter().map(header).collect(),
         query: urlencoded(parts.uri.query().unwrap_or_default().as_bytes()),
         form,
-        request: facts(parts),
+        request: facts(parts, entered),
         scheme: "http".to_owned(),
         raw_query: parts.uri.query().map(str::to_owned),
         cross_site: false,
+        entrance: entered.entrance(),
     }
 }
 
 /// The authority that was asked. HTTP/2 carries it in the target (RFC 9113 §8.3.1), HTTP/1 in a header.
-pub fn host(parts: &Parts) -> Option<&str> {
-    let sent = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    parts.uri.authority().map(|authority| authority.as_str()).or(sent)
+pub fn host<'a>(headers: &'a HeaderMap, target: &'a Uri) -> Option<&'a str> {
+    let sent = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    target.authority().map(|authority| authority.as_str()).or(sent)
 }
 
-fn facts(parts: &Parts) -> Facts {
+fn facts(parts: &Parts, entered: &Entered) -> Facts {
     Facts {
         method: parts.method.to_string(),
-        path: parts.uri.path().to_owned(),
-        host: host(parts).map(str::to_owned),
+        path: entered.path(&parts.uri).to_owned(),
+        host: host(&parts.headers, &parts.uri).map(str::to_owned),
         client_ip: parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip().to_canonical()),
     }
 }
@@ -54,7 +55,7 @@ mod tests {
             .extension(PeerAddr(([127, 0, 0, 1], 9).into()))
             .body(())
             .expect("a request");
-        let presented = presented(&request.into_parts().0, vec![]);
+        let presented = presented(&request.into_parts().0, &Entered::default(), vec![]);
         assert_eq!(
             presented.headers[..2],
             [("x-api-key".into(), "one".into()), ("x-api-key".into(), "tw\u{fffd}".into())]

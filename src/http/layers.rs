@@ -37,6 +37,7 @@ use crate::{
         body::{Guard, guard},
         cors::{Cors, cors},
         digested::digested,
+        entrance::Entered,
         problem::{Code, Problem, with_request_id},
     },
     worker::Tasks,
@@ -109,7 +110,7 @@ fn span(request: &Request) -> Span {
     tracing::info_span!(
         "request",
         http.method = %request.method(),
-        http.path = request.uri().path(),
+        http.path = Entered::of(request.extensions()).path(request.uri()),
         request.id = id,
         http.status = Empty,
         latency_ms = Empty,

@@ -14,6 +14,7 @@ mod cross_site;
 mod delivery;
 mod detail;
 pub mod digested;
+pub mod entrance;
 pub mod events;
 pub mod extract;
 pub mod form;
@@ -36,15 +37,15 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    http::{HeaderName, HeaderValue, request::Parts},
+    http::{HeaderName, HeaderValue},
     middleware::from_fn_with_state,
     response::Response,
 };
 use bytesize::ByteSize;
 
-use self::cross_site::{Own, from_elsewhere};
+pub use self::entrance::Here;
 use crate::{
-    auth::{Gate, Presented},
+    auth::Gate,
     domain::{principal::Principal, upload::Upload},
     uploads::Uploads,
     worker::Tasks,
@@ -52,7 +53,7 @@ use crate::{
 
 const UPLOAD_TOKEN: HeaderName = HeaderName::from_static("upload-token");
 
-/// What the doors need. Cheap to clone.
+/// What the doors need. Cheap to clone. What depends on where a request came in is with [`Here`].
 #[derive(Clone)]
 pub struct AppState {
     gate: Arc<Gate>,
@@ -61,8 +62,6 @@ pub struct AppState {
     raw: Arc<raw::Settings>,
     tus: Arc<tus::Settings>,
     cors: cors::Cors,
-    /// Value of `WWW-Authenticate`.
-    challenge: HeaderValue,
     /// Scheme and authority under which clients reach the service, if they are set.
     public_url: Option<Arc<str>>,
 }
@@ -82,18 +81,9 @@ impl AppState {
     /// The doors' state over these services.
     pub fn new(gate: Gate, uploads: Uploads, doors: DoorSettings, settings: &Settings, cors: cors::Cors) -> Self {
         let DoorSettings { multipart, raw, tus } = doors;
-        let challenge = HeaderValue::try_from(gate.challenge()).unwrap_or(HeaderValue::from_static(problem::CHALLENGE));
         let public_url = settings.public_url.as_deref().map(Arc::from);
         let (gate, multipart, raw, tus) = (Arc::new(gate), Arc::new(multipart), Arc::new(raw), Arc::new(tus));
-        Self { gate, uploads, multipart, raw, tus, cors, challenge, public_url }
-    }
-
-    /// Scheme and authority for absolute URLs in answers: what is set, else what the request asked for, over plain http.
-    fn base_url(&self, parts: &Parts) -> String {
-        match &self.public_url {
-            Some(url) => url.to_string(),
-            None => extract::host(parts).map_or_else(String::new, |host| format!("http://{host}")),
-        }
+        Self { gate, uploads, multipart, raw, tus, cors, public_url }
     }
 
     /// Puts the upload's token into the answer to a write, if one is due. Whether it is, the gate decides.
@@ -104,32 +94,6 @@ impl AppState {
             value.set_sensitive(true);
             response.headers_mut().insert(UPLOAD_TOKEN, value);
         }
-    }
-
-    /// What a request presents. Behind a proxy that changes `Host`, the authority is the one that clients know.
-    fn presented(&self, parts: &Parts, form: Vec<(String, String)>) -> Presented {
-        let mut presented = extract::presented(parts, form);
-        presented.cross_site = self.is_cross_site(parts);
-        if let Some((scheme, authority)) = self.public_url.as_deref().and_then(|url| url.split_once("://")) {
-            presented.scheme = scheme.to_owned();
-            presented.request.host = Some(authority.to_owned());
-        }
-        presented
-    }
-
-    /// Whether a browser sends the request for a page of another origin, one that may not act with what the browser
-    /// knows of its user.
-    fn is_cross_site(&self, parts: &Parts) -> bool {
-        self.is_from_elsewhere(parts) && !self.cors.grants_credentials(&parts.headers)
-    }
-
-    /// Whether a browser sends the request for a page of another origin.
-    fn is_from_elsewhere(&self, parts: &Parts) -> bool {
-        let own = match &self.public_url {
-            Some(url) => Own::Set(url),
-            None => Own::Asked(extract::host(parts)),
-        };
-        from_elsewhere(&parts.headers, &own)
     }
 }
 
@@ -150,12 +114,14 @@ pub fn router(
         tus: (&*state.tus.prefix).into(),
     };
     let count = from_fn_with_state(doors, meters::count);
+    let rule = state.gate.rule();
     let doors = multipart::routes(&state.multipart)
         .merge(raw::routes(&state.raw))
         .merge(tus::routes(&state.tus))
         .merge(api::routes())
         .with_state(state);
-    layers::wrap(doors.merge(site::routes(readiness)).merge(pages), settings, cors, tasks).layer(count)
+    let inside = layers::wrap(doors.merge(site::routes(readiness)).merge(pages), settings, cors, tasks).layer(count);
+    entrance::around(inside, rule)
 }
 
 /// Section `server` of the configuration.

@@ -10,7 +10,7 @@
 use axum::{
     Router,
     body::Body,
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderMap, HeaderName, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::post,
@@ -18,7 +18,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppState,
+    AppState, Here,
     body::incoming,
     detail::{self, Answer, Cause, put_range},
     form::{self, FilePart, Form, FormError, Prefix},
@@ -131,7 +131,7 @@ impl From<FormError> for Wire {
 
 // ---- handlers ------------------------------------------------------------------------------------------------------
 
-async fn upload(State(app): State<AppState>, request: Request) -> Response {
+async fn upload(app: Here, request: Request) -> Response {
     let outcome = chunk(&app, request).await;
     match outcome {
         Ok((by, upload)) => {
@@ -143,7 +143,7 @@ async fn upload(State(app): State<AppState>, request: Request) -> Response {
     }
 }
 
-async fn chunk(app: &AppState, request: Request) -> Result<(Principal, Upload), Wire> {
+async fn chunk(app: &Here, request: Request) -> Result<(Principal, Upload), Wire> {
     let settings = &app.multipart;
     let (parts, body) = request.into_parts();
     let early = admit_by_head(app, &parts).await?;
@@ -161,7 +161,7 @@ async fn chunk(app: &AppState, request: Request) -> Result<(Principal, Upload), 
     let principal = match early {
         // Judged once; what the form adds may repeat it and must not contradict it.
         Some(principal) => app.gate.presents(&whole).map(|_| principal)?,
-        None => app.gate.admit(&whole).await?,
+        None => app.admit(&whole).await?,
     };
     let (Some(form), Some(file)) = (form, file) else { return Err(Wire::Bad("No chunk file was submitted".into())) };
     let claim = claim(range.map_err(Wire::Bad)?);
@@ -172,7 +172,7 @@ async fn chunk(app: &AppState, request: Request) -> Result<(Principal, Upload), 
     Ok((principal, upload))
 }
 
-async fn complete(State(app): State<AppState>, request: Request) -> Response {
+async fn complete(app: Here, request: Request) -> Response {
     match finish(&app, request).await {
         Ok(upload) => {
             let mut response = json(&app.multipart, StatusCode::OK, &serde_json::json!({}));
@@ -183,10 +183,10 @@ async fn complete(State(app): State<AppState>, request: Request) -> Response {
     }
 }
 
-async fn finish(app: &AppState, request: Request) -> Result<Upload, Wire> {
+async fn finish(app: &Here, request: Request) -> Result<Upload, Wire> {
     let (parts, body) = request.into_parts();
     let fields = form::small(Some(content_type(&parts.headers)), incoming(body)).await?;
-    let principal = app.gate.admit(&app.presented(&parts, fields.clone())).await?;
+    let principal = app.admit(&app.presented(&parts, fields.clone())).await?;
     let (id, md5) = (value(&fields, "upload_id")?, value(&fields, "md5")?);
     let expected = match (id, md5, app.multipart.require_md5) {
         (Some(_), Some(md5), true) => Some(expected_md5(md5)),
@@ -213,10 +213,10 @@ async fn not_allowed() -> Response {
 
 /// The principal, if the head alone presents credentials; `None` if they, or the parts that the head lacks, may still
 /// come as form fields. What is wrong in itself is found again when the fields are known.
-async fn admit_by_head(app: &AppState, parts: &Parts) -> Result<Option<Principal>, Wire> {
+async fn admit_by_head(app: &Here, parts: &Parts) -> Result<Option<Principal>, Wire> {
     let head = app.presented(parts, Vec::new());
     match app.gate.presents(&head) {
-        Ok(true) => Ok(Some(app.gate.admit(&head).await?)),
+        Ok(true) => Ok(Some(app.admit(&head).await?)),
         Ok(false) | Err(AuthError::Malformed(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -294,7 +294,7 @@ fn accepted(settings: &Settings, upload: &Upload) -> Response {
     response
 }
 
-fn refused(app: &AppState, error: Wire) -> Response {
+fn refused(app: &Here, error: Wire) -> Response {
     let (cause, (status, detail, offset)) = match &error {
         Wire::Bad(detail) => (Cause::Request, (StatusCode::BAD_REQUEST, detail.clone(), None)),
         Wire::Auth(error) => (Cause::Auth(error), auth_wire(error)),

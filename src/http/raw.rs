@@ -16,7 +16,7 @@ mod wire;
 use axum::{
     Router,
     body::{Body, HttpBody as _},
-    extract::{Path, Request, State},
+    extract::{Path, Request},
     http::{HeaderMap, header, request::Parts},
     response::Response,
     routing::{delete, get},
@@ -31,7 +31,7 @@ use self::{
     unread::lend,
     wire::{Wire, empty, found, json, not_allowed, refused, show},
 };
-use super::{AppState, body::incoming, form};
+use super::{AppState, Here, body::incoming, form};
 use crate::{
     domain::{
         UploadId,
@@ -77,7 +77,7 @@ pub fn routes(settings: &Settings) -> Router<AppState> {
 
 // ---- handlers ------------------------------------------------------------------------------------------------------
 
-async fn upload(State(app): State<AppState>, request: Request) -> Response {
+async fn upload(app: Here, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     match chunk(&app, &parts, body).await {
         Ok((by, upload)) => {
@@ -90,8 +90,8 @@ async fn upload(State(app): State<AppState>, request: Request) -> Response {
     }
 }
 
-async fn chunk(app: &AppState, parts: &Parts, body: Body) -> Result<(Principal, Upload), Wire> {
-    let by = app.gate.admit(&app.presented(parts, Vec::new())).await?;
+async fn chunk(app: &Here, parts: &Parts, body: Body) -> Result<(Principal, Upload), Wire> {
+    let by = app.admit(&app.presented(parts, Vec::new())).await?;
     let sent = Sent::parse(&parts.headers, body.size_hint().exact())?;
     let (body, unread) = lend(incoming(body));
     let outcome = placed(app, &by, parts, &sent, body).await;
@@ -106,7 +106,7 @@ async fn chunk(app: &AppState, parts: &Parts, body: Body) -> Result<(Principal, 
     Ok((by, outcome?))
 }
 
-async fn placed(app: &AppState, by: &Principal, parts: &Parts, sent: &Sent, body: UploadBody) -> Result<Upload, Wire> {
+async fn placed(app: &Here, by: &Principal, parts: &Parts, sent: &Sent, body: UploadBody) -> Result<Upload, Wire> {
     match by.only() {
         Some(id) => place::chunk_of(app, by, sent, id, body).await,
         None => {
@@ -117,7 +117,7 @@ async fn placed(app: &AppState, by: &Principal, parts: &Parts, sent: &Sent, body
 }
 
 /// The resume probe: what is under way, for a page that comes back.
-async fn probe(State(app): State<AppState>, request: Request) -> Response {
+async fn probe(app: Here, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     match under_way(&app, &parts).await {
         Ok(response) => response,
@@ -125,8 +125,8 @@ async fn probe(State(app): State<AppState>, request: Request) -> Response {
     }
 }
 
-async fn under_way(app: &AppState, parts: &Parts) -> Result<Response, Wire> {
-    let by = app.gate.admit(&app.presented(parts, Vec::new())).await?;
+async fn under_way(app: &Here, parts: &Parts) -> Result<Response, Wire> {
+    let by = app.admit(&app.presented(parts, Vec::new())).await?;
     let hint = by.only().map_or_else(|| Hint::of(&parts.headers), Hint::Upload);
     let hinted = match by.only() {
         Some(id) => Some(app.uploads.status(&by, id).await?),
@@ -150,12 +150,12 @@ async fn under_way(app: &AppState, parts: &Parts) -> Result<Response, Wire> {
     Ok(json(&upload.iter().map(shown).collect::<Vec<_>>()))
 }
 
-async fn newest(app: &AppState, by: &Principal) -> Result<Option<Upload>, Wire> {
+async fn newest(app: &Here, by: &Principal) -> Result<Option<Upload>, Wire> {
     let listing = Listing { state: Some(UploadState::Receiving), after: None, limit: 1 };
     Ok(app.uploads.list(by, &listing).await?.into_iter().next())
 }
 
-async fn done(State(app): State<AppState>, id: Result<Path<String>, Rejection>, request: Request) -> Response {
+async fn done(app: Here, id: Result<Path<String>, Rejection>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let outcome = async {
         let by = admit(&app, &parts, body).await?;
@@ -171,7 +171,7 @@ async fn done(State(app): State<AppState>, id: Result<Path<String>, Rejection>, 
     ended(&app, &parts.headers.clone(), outcome.await)
 }
 
-async fn cancel(State(app): State<AppState>, id: Result<Path<String>, Rejection>, request: Request) -> Response {
+async fn cancel(app: Here, id: Result<Path<String>, Rejection>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let headers = parts.headers.clone();
     let outcome = async {
@@ -184,7 +184,7 @@ async fn cancel(State(app): State<AppState>, id: Result<Path<String>, Rejection>
 }
 
 /// The answer, with which the session forgets the upload if that is the one it knows.
-fn ended(app: &AppState, headers: &HeaderMap, outcome: Result<(UploadId, Response), Wire>) -> Response {
+fn ended(app: &Here, headers: &HeaderMap, outcome: Result<(UploadId, Response), Wire>) -> Response {
     match outcome {
         Ok((id, mut response)) => {
             cookie::forget(&mut response, app, headers, id);
@@ -195,7 +195,7 @@ fn ended(app: &AppState, headers: &HeaderMap, outcome: Result<(UploadId, Respons
 }
 
 /// DELETE names its upload in the path; here there is none.
-async fn nothing(State(app): State<AppState>, request: Request) -> Response {
+async fn nothing(app: Here, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let error = match admit(&app, &parts, body).await {
         Ok(_) => UploadError::NotFound.into(),
@@ -209,10 +209,10 @@ async fn nothing(State(app): State<AppState>, request: Request) -> Response {
 type Rejection = axum::extract::rejection::PathRejection;
 
 /// Credentials may also stand in a small form: the original's page sends them so with its DELETE.
-async fn admit(app: &AppState, parts: &Parts, body: Body) -> Result<Principal, Wire> {
+async fn admit(app: &Here, parts: &Parts, body: Body) -> Result<Principal, Wire> {
     let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let fields = form::small(content_type, incoming(body)).await?;
-    Ok(app.gate.admit(&app.presented(parts, fields)).await?)
+    Ok(app.admit(&app.presented(parts, fields)).await?)
 }
 
 /// What is not an id names no upload.
@@ -222,13 +222,13 @@ fn named(id: Result<Path<String>, Rejection>) -> Result<UploadId, Wire> {
 }
 
 /// The upload that the cookie names, whatever its state, if it is the principal's.
-async fn hinted(app: &AppState, by: &Principal, headers: &HeaderMap) -> Result<Option<Upload>, Wire> {
+async fn hinted(app: &Here, by: &Principal, headers: &HeaderMap) -> Result<Option<Upload>, Wire> {
     let Hint::Upload(id) = Hint::of(headers) else { return Ok(None) };
     taken(app.uploads.status(by, id).await)
 }
 
 /// The upload that the cookie names, for a chunk: a key that may write needs no right to read for it.
-async fn hinted_for_chunk(app: &AppState, by: &Principal, headers: &HeaderMap) -> Result<Option<Upload>, Wire> {
+async fn hinted_for_chunk(app: &Here, by: &Principal, headers: &HeaderMap) -> Result<Option<Upload>, Wire> {
     let Hint::Upload(id) = Hint::of(headers) else { return Ok(None) };
     taken(app.uploads.candidate(by, id).await)
 }
@@ -242,7 +242,7 @@ fn taken(hinted: Result<Upload, UploadError>) -> Result<Option<Upload>, Wire> {
     }
 }
 
-fn is_open(app: &AppState, upload: &Upload) -> bool {
+fn is_open(app: &Here, upload: &Upload) -> bool {
     upload.state_at(app.uploads.now()) == UploadState::Receiving
 }
 

@@ -28,7 +28,7 @@ pub fn is_kept(path: &str) -> bool {
 /// The layer.
 pub async fn same_origin(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    if app.is_from_elsewhere(&parts) {
+    if app.here(&parts).is_from_elsewhere(&parts) {
         return Problem::new(Code::CrossSiteRequest, "only the console of this service may do this from a browser")
             .into_response();
     }

@@ -7,12 +7,18 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use crate::{
     auth, content,
-    domain::Timestamp,
+    domain::{
+        Timestamp,
+        realms::{LOCAL_REALM, Realm, Realms},
+    },
     http,
     meter::{Meter, Sample},
     uploads,
     worker::{Health, Workers},
 };
+
+/// A realm's name and its meters.
+type Counted = (String, Arc<auth::meters::Meters>);
 
 /// What a running service counts.
 #[derive(Clone)]
@@ -22,7 +28,11 @@ pub struct Metrics {
     /// At the doors.
     pub http: Arc<http::meters::Meters>,
     /// At the gate.
-    pub auth: Arc<auth::meters::Meters>,
+    pub auth: Arc<auth::meters::AtGate>,
+    /// Of the realms that have an identity server, by their names, in their places.
+    pub realms: Vec<Counted>,
+    /// Of the service's own users.
+    pub local: Arc<auth::meters::Meters>,
     /// In the upload core.
     pub uploads: Arc<uploads::meters::Meters>,
     /// In the content store.
@@ -32,12 +42,16 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Of a service that starts at that time and has counted nothing.
-    pub fn new(started: Timestamp) -> Self {
+    /// Of a service with these realms that starts at that time and has counted nothing.
+    pub fn new(started: Timestamp, realms: &Realms) -> Self {
+        let local = Arc::<auth::meters::Meters>::default();
+        let of = |realm: &Realm| (realm.name.clone(), Arc::new(local.beside()));
         Self {
             started,
             http: Arc::default(),
-            auth: Arc::default(),
+            auth: local.gate.clone(),
+            realms: realms.all().iter().map(of).collect(),
+            local,
             uploads: Arc::default(),
             content: Arc::default(),
             workers: Arc::default(),
@@ -49,8 +63,10 @@ impl Metrics {
         let mut text = Text::default();
         self.service(&mut text);
         http(&mut text, &self.http);
-        auth(&mut text, &self.auth);
-        identity(&mut text, &self.auth);
+        gate(&mut text, &self.auth);
+        let local = (LOCAL_REALM.to_owned(), self.local.clone());
+        verdicts(&mut text, &[&*self.realms, &[local]].concat());
+        identity(&mut text, &self.realms);
         uploads(&mut text, &self.uploads);
         text.meter("content_errors_total", "Deeds of the content store that failed.", &self.content.errors);
         workers(&mut text, &self.workers.report());
@@ -72,27 +88,38 @@ fn http(to: &mut Text, http: &http::meters::Meters) {
     to.meter("cors_refused_total", "Preflights of pages that may not use the service.", &http.cors_refused);
 }
 
-fn auth(to: &mut Text, auth: &auth::meters::Meters) {
-    to.meter("auth_requests_total", "Requests at the gate, by what they presented.", &auth.requests);
-    to.meter("auth_duration_seconds", "How long a verdict on a proof took, by who gave it.", &auth.seconds);
-    to.meter("auth_verdicts_found_total", "Verdicts that were remembered.", &auth.found);
-    to.meter("auth_verdicts_missed_total", "Verdicts that were not remembered.", &auth.missed);
-    to.meter("auth_verdicts_shared_total", "Requests that waited for the question of another.", &auth.shared);
-    to.meter("auth_verdicts_kept", "Verdicts remembered, as of the last one that was added.", &auth.kept);
-    to.meter("auth_guesses_slowed_total", "Wrong or unjudged credentials that were slowed.", &auth.slowed);
-    to.meter("auth_stale_admitted_total", "Requests admitted by an earlier verdict during an outage.", &auth.stale);
-    to.meter("identity_events_total", "Events that the identity server told.", &auth.events);
-    to.meter("auth_provisioned_total", "Local users written from the identity server's answers.", &auth.provisioned);
+fn gate(to: &mut Text, gate: &auth::meters::AtGate) {
+    to.meter("auth_requests_total", "Requests at the gate, by what they presented.", &gate.requests);
+    to.meter("auth_duration_seconds", "How long a verdict on a proof took, by who gave it.", &gate.seconds);
+    to.meter("auth_guesses_slowed_total", "Wrong or unjudged credentials that were slowed.", &gate.slowed);
 }
 
-fn identity(to: &mut Text, auth: &auth::meters::Meters) {
-    to.meter("identity_requests_total", "Questions for the identity server, by what became of them.", &auth.asked);
-    to.meter("identity_request_duration_seconds", "How long a question took, both tries together.", &auth.asking);
-    to.meter("identity_requests_in_flight", "Questions under way.", &auth.under_way);
-    to.meter("identity_requests_waiting", "Questions that wait for their turn.", &auth.waiting);
-    to.meter("identity_retries_total", "Second tries, and those that the budget forbade.", &auth.retries);
-    to.meter("identity_breaker_state", "1 for the phase that the breaker was in at the last question.", &auth.breaker);
-    to.meter("identity_breaker_changes_total", "Changes of the breaker into a phase.", &auth.breaker_changes);
+fn verdicts(to: &mut Text, of: &[Counted]) {
+    to.realms(of, "auth_verdicts_found_total", "Verdicts that were remembered.", |realm| &realm.found);
+    to.realms(of, "auth_verdicts_missed_total", "Verdicts that were not remembered.", |realm| &realm.missed);
+    to.realms(of, "auth_verdicts_shared_total", "Requests that waited for the question of another.", |realm| {
+        &realm.shared
+    });
+    to.realms(of, "auth_verdicts_kept", "Verdicts remembered, as of the last one that was added.", |realm| &realm.kept);
+}
+
+fn identity(to: &mut Text, of: &[Counted]) {
+    let name = "auth_stale_admitted_total";
+    to.realms(of, name, "Requests admitted by an earlier verdict during an outage.", |realm| &realm.stale);
+    let name = "auth_provisioned_total";
+    to.realms(of, name, "Local users written from the identity server's answers.", |realm| &realm.provisioned);
+    to.realms(of, "identity_events_total", "Events that the identity server told.", |realm| &realm.events);
+    let name = "identity_requests_total";
+    to.realms(of, name, "Questions for the identity server, by what became of them.", |realm| &realm.asked);
+    let name = "identity_request_duration_seconds";
+    to.realms(of, name, "How long a question took, both tries together.", |realm| &realm.asking);
+    to.realms(of, "identity_requests_in_flight", "Questions under way.", |realm| &realm.under_way);
+    to.realms(of, "identity_requests_waiting", "Questions that wait for their turn.", |realm| &realm.waiting);
+    to.realms(of, "identity_retries_total", "Second tries, and those that the budget forbade.", |realm| &realm.retries);
+    let name = "identity_breaker_state";
+    to.realms(of, name, "1 for the phase that the breaker was in at the last question.", |realm| &realm.breaker);
+    let name = "identity_breaker_changes_total";
+    to.realms(of, name, "Changes of the breaker into a phase.", |realm| &realm.breaker_changes);
 }
 
 fn uploads(to: &mut Text, uploads: &uploads::meters::Meters) {
@@ -137,7 +164,27 @@ impl Text {
         self.series(name, M::KIND, help, &meter.samples());
     }
 
-    /// Labels are words of closed lists, names of workers and a version: none of them needs an escape.
+    /// The same meter of each realm.
+    fn realms<M: Meter>(
+        &mut self,
+        of: &[Counted],
+        name: &str,
+        help: &str,
+        meter: impl Fn(&auth::meters::Meters) -> &M,
+    ) {
+        let told = |(realm, counted): &Counted| {
+            let labelled = |mut sample: Sample| {
+                sample.labels.insert(0, ("realm", realm.clone()));
+                sample
+            };
+            meter(counted).samples().into_iter().map(labelled).collect::<Vec<_>>()
+        };
+        let samples: Vec<_> = of.iter().flat_map(told).collect();
+        self.series(name, M::KIND, help, &samples);
+    }
+
+    /// Labels are words of closed lists, names of workers and of realms (`config::rules` bounds those to plain characters)
+    /// and a version: none of them needs an escape.
     fn series(&mut self, name: &str, kind: &str, help: &str, samples: &[Sample]) {
         let to = &mut self.0;
         // Writing into a string does not fail.

@@ -45,11 +45,16 @@ fn keys(path: &str, value: &serde_json::Value, found: &mut Vec<(String, bool)>) 
     }
 }
 
-/// Every key that the example names, and whether its line is commented out.
-fn named_in_example() -> Vec<(String, bool)> {
+/// The example: what has defaults, and the realm that is commented out.
+fn example() -> (&'static str, &'static str) {
+    EXAMPLE.split_once("# ---- Further").expect("a part about realms")
+}
+
+/// Every key that a part of the example names, and whether its line is commented out.
+fn named_in(example: &str) -> Vec<(String, bool)> {
     let mut section = String::new();
     let mut named = Vec::new();
-    for line in EXAMPLE.lines() {
+    for line in example.lines() {
         let (line, live) = line.strip_prefix("# ").map_or((line, true), |line| (line, false));
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             section = name.to_owned();
@@ -66,11 +71,12 @@ fn the_example_is_the_defaults_and_names_every_key() {
     assert_eq!(tree(&example.config), tree(&Config::default()));
     let mut every = Vec::new();
     keys("", &tree(&Config::default()), &mut every);
-    let mut named = named_in_example();
+    let mut named = named_in(self::example().0);
     every.sort();
     named.sort();
     assert_eq!(named, every, "left: assets/chunkgate.example.toml, right: Config");
-    let uncommented: String = EXAMPLE
+    let uncommented: String = self::example()
+        .0
         .lines()
         .map(|line| {
             line.strip_prefix("# ").filter(|line| line.contains(" = \"") && !line.contains(": ")).unwrap_or(line)
@@ -79,6 +85,161 @@ fn the_example_is_the_defaults_and_names_every_key() {
         .collect();
     let all = with(&uncommented, &[]).expect("what is commented out is valid too");
     assert!(all.config.server.public_url.is_some() && all.config.uploads.retain_completed.is_some());
+}
+
+#[test]
+fn the_example_has_a_realm_to_uncomment() {
+    let text: String = example()
+        .1
+        .lines()
+        .filter_map(|line| line.strip_prefix("# "))
+        .filter(|line| line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let loaded = with(&text, &[]).expect("valid");
+    let mut every = Vec::new();
+    keys("", &tree(&loaded.config)["realms"]["acme"], &mut every);
+    let mut named: Vec<String> = named_in(&text).into_iter().map(|(key, _)| key).collect();
+    let mut every: Vec<String> = every.into_iter().map(|(key, _)| format!("realms.acme.{key}")).collect();
+    every.retain(|key| key != "realms.acme.identity.realm");
+    every.sort();
+    named.sort();
+    assert_eq!(named, every);
+    let shown = loaded.show();
+    assert!(shown.contains("[realms.acme]\n") && shown.contains("hosts = [\"acme.example.org\"]  # "), "{shown}");
+    assert!(with(&shown, &[]).is_ok(), "what is shown can be read again: {shown}");
+}
+
+/// A realm with nothing wrong in it, and further lines: of its table, and of that of its identity server.
+fn realm(table: &str, identity: &str) -> Result<Loaded, ConfigError> {
+    with(&format!("[realms.acme]\n{table}\n[realms.acme.identity]\n{identity}\n"), &[])
+}
+
+#[test]
+fn each_wrong_value_of_a_realm_is_told() {
+    const HOSTS: &str = "hosts = ['a.example']";
+    realm(HOSTS, "token = 't'\nevents_token = 'a-token-of-sixteen'").expect("valid");
+    for (table, identity, told) in [
+        ("", "token = 't'", "4:1 realms.acme: needs hosts, path_prefixes or key_prefixes"),
+        ("hosts = []", "", "2:1 realms.acme: needs hosts"),
+        ("hosts = ['https://a.example']", "", "2:1 realms.acme.hosts: `https://a.example` must be a host"),
+        ("hosts = ['*.a.example']", "", "2:1 realms.acme.hosts: `*.a.example` must be a host"),
+        ("hosts = ['']", "", "2:1 realms.acme.hosts: `` must be a host"),
+        ("hosts = 'a.example'", "", "2:1 realms.acme.hosts: invalid type"),
+        ("host = ['a.example']", "", "2:1 realms.acme.host: unknown key; did you mean realms.acme.hosts?"),
+        ("path_prefixes = ['acme']", "", "2:1 realms.acme.path_prefixes: `acme` must begin with /"),
+        ("path_prefixes = ['/api/x']", "", "2:1 realms.acme.path_prefixes: `/api/x` /api is a route"),
+        (
+            "path_prefixes = ['/chunked_upload']",
+            "",
+            "2:1 realms.acme.path_prefixes: `/chunked_upload` lies in one another",
+        ),
+        ("path_prefixes = ['/chunked_upload_complete/x']", "", "2:1 realms.acme.path_prefixes"),
+        ("path_prefixes = ['/chunked_uploads/x']", "", "2:1 realms.acme.path_prefixes"),
+        ("path_prefixes = ['/a', '/a/b']", "", "2:1 realms.acme.path_prefixes: `/a/b` and another of them"),
+        ("key_prefixes = ['']", "", "2:1 realms.acme.key_prefixes: `` must be 1 to 64 visible"),
+        ("key_prefixes = ['cg_1']", "", "2:1 realms.acme.key_prefixes: `cg_1` overlaps with cg_"),
+        ("key_prefixes = ['c']", "", "2:1 realms.acme.key_prefixes: `c` overlaps with cg_"),
+        (
+            "key_prefixes = ['k']\nallowed_origins = []",
+            "",
+            "3:1 realms.acme.allowed_origins: needs hosts or path_prefixes",
+        ),
+        ("hosts = ['a']\nallowed_origins = ['x']", "", "3:1 realms.acme.allowed_origins: `x` must be scheme://host"),
+        ("hosts = ['a']\nallowed_origins = ['*']", "", "3:1 realms.acme.allowed_origins: `*` needs"),
+        (HOSTS, "realm = 'acme'", "4:1 realms.acme.identity.realm: is the name of the realm's table already"),
+        (
+            HOSTS,
+            "ulr = 'http://x'",
+            "4:1 realms.acme.identity.ulr: unknown key; did you mean realms.acme.identity.url?",
+        ),
+        (HOSTS, "url = 'x'", "4:1 realms.acme.identity.url: must be an absolute URL"),
+        (
+            HOSTS,
+            "token = 't'\ntoken_file = '/t'",
+            "5:1 realms.acme.identity.token_file: realms.acme.identity.token and",
+        ),
+        (HOSTS, "token_file = '/nowhere/t'", "4:1 realms.acme.identity.token_file: /nowhere/t cannot be read"),
+        (HOSTS, "events_token = 'short'", "4:1 realms.acme.identity.events_token: must be at least 16"),
+        (HOSTS, "try_timeout = '1h'", "4:1 realms.acme.identity.try_timeout: must lie between"),
+        (HOSTS, "audience = 'a b'", "4:1 realms.acme.identity.audience: must consist of"),
+    ] {
+        let found = problems(realm(table, identity));
+        assert!(found[0].starts_with(told), "{found:?} is not {told}");
+    }
+}
+
+#[test]
+fn realms_are_kept_apart_by_the_configuration() {
+    let realm = |name: &str, lines: &str| format!("[realms.{name}]\n{lines}\n");
+    let secret = |name: &str, token: &str, events: &str| {
+        format!(
+            "[realms.{name}]\nhosts = ['{name}']\n[realms.{name}.identity]\ntoken = '{token}'\nevents_token = '{events}'\n"
+        )
+    };
+    const ONE: &str = "a-token-of-sixteen";
+    const OTHER: &str = "another-of-sixteen";
+    for (file, told) in [
+        (realm("local", "hosts = ['a']"), "realms.local: must not be local"),
+        (realm("default", "hosts = ['a']"), "realms.default: is the name of the default realm"),
+        (realm("a_b", "hosts = ['a']"), "realms.a_b: the name of a realm consists of"),
+        (realm("a", ""), "realms.a: is a section: its keys are written as realms.a.KEY"),
+        (
+            "[server]\npublic_url = 'https://a.example'\n".to_owned() + &realm("a", "hosts = ['A.example:443']"),
+            "realms.a.hosts: `A.example:443` is the host of server.public_url",
+        ),
+        (
+            realm("a", "hosts = ['x']") + &realm("b", "hosts = ['X:80']"),
+            "realms.b.hosts: `X:80` overlaps with one of realms.a.hosts",
+        ),
+        (realm("a", "hosts = ['x']") + &realm("A", "hosts = ['y']"), "realms.a: another realm's name differs"),
+        (
+            realm("a", "path_prefixes = ['/x']") + &realm("b", "path_prefixes = ['/x/y']"),
+            "realms.b.path_prefixes: `/x/y` overlaps",
+        ),
+        (
+            realm("a", "key_prefixes = ['x_y']") + &realm("b", "key_prefixes = ['x_']"),
+            "realms.b.key_prefixes: `x_` overlaps",
+        ),
+        (
+            secret("a", "t", ONE) + &secret("b", "u", ONE),
+            "realms.b.identity.events_token: must be another secret than realms.a.identity.events_token",
+        ),
+        (
+            secret("a", ONE, OTHER) + &secret("b", "u", ONE),
+            "realms.b.identity.events_token: must be another secret than realms.a.identity.token",
+        ),
+        (
+            secret("a", "t", ONE) + &secret("b", ONE, OTHER),
+            "realms.b.identity.token: must be another secret than realms.a.identity.events_token",
+        ),
+        (
+            format!("[identity]\nevents_token = '{ONE}'\n") + &secret("b", "u", ONE),
+            "realms.b.identity.events_token: must be another secret than identity.events_token",
+        ),
+    ] {
+        let found = problems(with(&file, &[]));
+        let (place, found_told) = found[0].split_once(' ').expect("a place");
+        assert!(place.contains(':') && found_told.starts_with(told), "{found:?} is not {told}");
+    }
+    with(&(realm("a", "path_prefixes = ['/x']") + &realm("b", "path_prefixes = ['/xy']")), &[])
+        .expect("another segment");
+    let found = problems(with("", &[("CHUNKGATE_REALMS__ACME__HOSTS", "['a']")]));
+    assert_eq!(found, ["CHUNKGATE_REALMS__ACME__HOSTS : realms are set in the file alone: remove this variable"]);
+}
+
+#[test]
+fn the_secrets_of_a_realm_are_hidden() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("token");
+    fs::write(&path, "t0ken-of-acme\n").expect("a file");
+    let file = format!("token_file = '{}'\nevents_token = 'ev3nts-of-acme-are'", path.display());
+    let loaded = realm("hosts = ['a']", &file).expect("valid");
+    let identity = &loaded.config.identities()[1];
+    assert_eq!((identity.realm.as_str(), identity.token.expose_secret()), ("acme", "t0ken-of-acme"));
+    for shown in [loaded.show(), format!("{loaded:?}")] {
+        assert!(!shown.contains("t0ken") && !shown.contains("ev3nts"), "{shown}");
+    }
 }
 
 #[test]

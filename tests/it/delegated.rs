@@ -7,7 +7,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use chunkgate::{
     auth::{AuthError, Gate, Judge, Method, Presented, Settings, Throttle, identity, passwords},
     db::{self, Stores},
-    domain::principal::{Principal, Reach, Scopes},
+    domain::{
+        principal::{Principal, Reach, Scopes},
+        realms::Entrance,
+    },
     worker::Tasks,
 };
 use serde_json::json;
@@ -110,7 +113,7 @@ async fn a_right_proof_is_admitted_and_the_user_provisioned_once() {
         assert!(serde_json::from_value::<identity::Question>(question).is_ok());
     }
     let house = House::asking("http://127.0.0.1:9");
-    let challenge = house.gate.challenge();
+    let challenge = house.gate.challenge(Entrance::Common);
     assert!(challenge.starts_with("Chunkgate realm=\"default\", schemes=\"api-key basic\", Basic "), "{challenge}");
 }
 

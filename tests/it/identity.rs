@@ -20,6 +20,7 @@ use chunkgate::{
     domain::{
         Clock, Timestamp, UploadId,
         principal::{Principal, ProofHash, Reach},
+        realms::Entrance,
         signing,
     },
     worker::Tasks,
@@ -153,7 +154,10 @@ async fn a_right_proof_is_admitted_and_the_user_provisioned_once() {
 async fn nothing_presented() {
     let house = House::asking("http://127.0.0.1:9");
     assert_eq!(house.refusal(&Presented::default()).await, AuthError::Missing);
-    assert_eq!(house.gate.challenge(), "Chunkgate realm=\"default\", schemes=\"signature-v1 signature-v2\"");
+    assert_eq!(
+        house.gate.challenge(Entrance::Common),
+        "Chunkgate realm=\"default\", schemes=\"signature-v1 signature-v2\""
+    );
     let server = Scripted::start(&[Mode::Deny(200, "invalid_signature", json!({}))]).await;
     let house = House::with(&server.url(), Settings { anonymous: true, ..Settings::default() }, |_| {});
     let nobody = house.admit(&Presented::default()).await.expect("admitted");

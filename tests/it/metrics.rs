@@ -299,7 +299,7 @@ async fn the_breaker_is_seen_to_open_and_to_close_and_the_budget_to_end() {
             alice.get("/api/v1/uploads").await;
         }
     };
-    assert_eq!(now(&app)["identity_breaker_state{state=\"closed\"}"], 1.0);
+    assert_eq!(now(&app)["identity_breaker_state{realm=\"default\",state=\"closed\"}"], 1.0);
     let crowd = async {
         let proofs: Vec<_> = (0..40)
             .map(|_| {
@@ -315,22 +315,22 @@ async fn the_breaker_is_seen_to_open_and_to_close_and_the_budget_to_end() {
     };
     let (_, grown) = moved(&app, &["identity_breaker", "identity_requests_in", "identity_requests_wai"], crowd).await;
     let opened = [
-        ("identity_breaker_changes_total{state=\"open\"}", 1.0),
-        ("identity_breaker_state{state=\"closed\"}", -1.0),
-        ("identity_breaker_state{state=\"open\"}", 1.0),
+        ("identity_breaker_changes_total{realm=\"default\",state=\"open\"}", 1.0),
+        ("identity_breaker_state{realm=\"default\",state=\"closed\"}", -1.0),
+        ("identity_breaker_state{realm=\"default\",state=\"open\"}", 1.0),
     ];
     assert_eq!(grown, grew(&opened), "and nothing is left under way");
     let counted = now(&app);
-    assert!(counted["identity_requests_total{outcome=\"breaker_open\"}"] > 0.0);
-    assert!(counted["identity_requests_total{outcome=\"status\"}"] >= 20.0);
-    assert!(counted["identity_retries_total{result=\"made\"}"] > 0.0);
+    assert!(counted["identity_requests_total{realm=\"default\",outcome=\"breaker_open\"}"] > 0.0);
+    assert!(counted["identity_requests_total{realm=\"default\",outcome=\"status\"}"] >= 20.0);
+    assert!(counted["identity_retries_total{realm=\"default\",result=\"made\"}"] > 0.0);
 
     identity.set(Mode::Ok);
     app.clock.advance(Duration::from_secs(6));
     let (_, grown) = moved(&app, &["identity_breaker_changes"], ask(4)).await;
-    let closed = ("identity_breaker_changes_total{state=\"closed\"}", 1.0);
-    assert_eq!(grown, grew(&[closed, ("identity_breaker_changes_total{state=\"half_open\"}", 1.0)]));
-    assert_eq!(now(&app)["identity_breaker_state{state=\"closed\"}"], 1.0);
+    let closed = ("identity_breaker_changes_total{realm=\"default\",state=\"closed\"}", 1.0);
+    assert_eq!(grown, grew(&[closed, ("identity_breaker_changes_total{realm=\"default\",state=\"half_open\"}", 1.0)]));
+    assert_eq!(now(&app)["identity_breaker_state{realm=\"default\",state=\"closed\"}"], 1.0);
     app.stop().await;
 }
 
@@ -348,22 +348,22 @@ async fn what_is_remembered_shared_and_written_is_counted() {
         grew(&[
             granted,
             ("auth_duration_seconds_count{source=\"identity\"}", 1.0),
-            ("auth_provisioned_total{result=\"created\"}", 1.0),
-            ("auth_verdicts_kept{judge=\"identity\",verdict=\"proven\"}", 1.0),
-            ("auth_verdicts_missed_total{judge=\"identity\"}", 1.0),
+            ("auth_provisioned_total{realm=\"default\",result=\"created\"}", 1.0),
+            ("auth_verdicts_kept{realm=\"default\",judge=\"identity\",verdict=\"proven\"}", 1.0),
+            ("auth_verdicts_missed_total{realm=\"default\",judge=\"identity\"}", 1.0),
         ])
     );
     let (_, second) = moved(&app, &families, ask()).await;
-    let found = ("auth_verdicts_found_total{judge=\"identity\",verdict=\"proven\"}", 1.0);
+    let found = ("auth_verdicts_found_total{realm=\"default\",judge=\"identity\",verdict=\"proven\"}", 1.0);
     assert_eq!(second, grew(&[granted, ("auth_duration_seconds_count{source=\"cache\"}", 1.0), found]));
 
     identity.set(Mode::OkBut(json!({"user": {"id": "u1", "username": "anna"}})));
     app.clock.advance(Duration::from_secs(1));
     let (_, third) = moved(&app, &["auth_provisioned"], alice.get("/api/v1/uploads")).await;
-    assert_eq!(third, grew(&[("auth_provisioned_total{result=\"updated\"}", 1.0)]));
+    assert_eq!(third, grew(&[("auth_provisioned_total{realm=\"default\",result=\"updated\"}", 1.0)]));
     app.clock.advance(Duration::from_secs(1));
     let (_, fourth) = moved(&app, &["auth_provisioned"], alice.get("/api/v1/uploads")).await;
-    assert_eq!(fourth, grew(&[("auth_provisioned_total{result=\"unchanged\"}", 1.0)]));
+    assert_eq!(fourth, grew(&[("auth_provisioned_total{realm=\"default\",result=\"unchanged\"}", 1.0)]));
 
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
     identity.set(Mode::Held(gate.clone()));
@@ -372,17 +372,20 @@ async fn what_is_remembered_shared_and_written_is_counted() {
     let (asked, answered) = (identity.calls() + 1, || alice.send_as_is("GET", "/api/v1/uploads", &proof, Vec::new()));
     let watch = async {
         identity.has_been_asked(asked).await;
-        while now(&app)["auth_verdicts_shared_total{judge=\"identity\"}"] < 2.0 {
+        while now(&app)["auth_verdicts_shared_total{realm=\"default\",judge=\"identity\"}"] < 2.0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(now(&app)["identity_requests_in_flight"], 1.0);
+        assert_eq!(now(&app)["identity_requests_in_flight{realm=\"default\"}"], 1.0);
         assert_eq!(now(&app)["http_requests_in_flight"], 3.0);
         gate.add_permits(1);
     };
     tokio::join!(answered(), answered(), answered(), watch);
     let counted = now(&app);
-    assert_eq!(counted["auth_verdicts_shared_total{judge=\"identity\"}"], 2.0);
-    assert_eq!((counted["identity_requests_in_flight"], counted["http_requests_in_flight"]), (0.0, 0.0));
+    assert_eq!(counted["auth_verdicts_shared_total{realm=\"default\",judge=\"identity\"}"], 2.0);
+    assert_eq!(
+        (counted["identity_requests_in_flight{realm=\"default\"}"], counted["http_requests_in_flight"]),
+        (0.0, 0.0)
+    );
     app.stop().await;
 }
 

@@ -92,8 +92,8 @@ impl Line {
         Ok(Turn { line: self, permit: Some(permit), _seat: seat, _under_way: self.meters.under_way.hold(()) })
     }
 
-    #[cfg(test)]
-    fn phase(&self) -> Phase {
+    /// How the server is taken to be.
+    pub(super) fn phase(&self) -> Phase {
         self.rules().breaker.phase(self.clock.now())
     }
 

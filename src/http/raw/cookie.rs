@@ -5,7 +5,7 @@ use axum::{
     response::Response,
 };
 
-use crate::{domain::UploadId, http::AppState};
+use crate::{domain::UploadId, http::Here};
 
 const NAME: &str = "chunkgate_session";
 /// In place of an id: the upload this browser sent last is over, for it at least.
@@ -25,34 +25,34 @@ pub(super) enum Hint {
 }
 
 impl Hint {
-    /// The last one counts if there are several; nonsense is none.
+    /// The first one counts if there are several: that of the longest path (RFC 6265 §5.4), so that of this entrance.
+    /// Nonsense is none.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let cookies = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
         let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let values = pairs.by_ref().filter(|(name, _)| *name == NAME).map(|(_, value)| value);
-        match values.last() {
+        match pairs.find(|(name, _)| *name == NAME) {
             None => Self::Absent,
-            Some(ENDED) => Self::Ended,
-            Some(value) => value.parse().map_or(Self::Absent, Self::Upload),
+            Some((_, ENDED)) => Self::Ended,
+            Some((_, value)) => value.parse().map_or(Self::Absent, Self::Upload),
         }
     }
 }
 
 /// Names the upload from now on.
-pub(super) fn remember(response: &mut Response, app: &AppState, asked: &HeaderMap, id: UploadId) {
+pub(super) fn remember(response: &mut Response, app: &Here, asked: &HeaderMap, id: UploadId) {
     if Hint::of(asked) != Hint::Upload(id) {
         put(response, app, asked, &id.to_string());
     }
 }
 
 /// Forgets the upload, if it is the one that is known.
-pub(super) fn forget(response: &mut Response, app: &AppState, asked: &HeaderMap, id: UploadId) {
+pub(super) fn forget(response: &mut Response, app: &Here, asked: &HeaderMap, id: UploadId) {
     if Hint::of(asked) == Hint::Upload(id) {
         put(response, app, asked, ENDED);
     }
 }
 
-fn put(response: &mut Response, app: &AppState, asked: &HeaderMap, value: &str) {
+fn put(response: &mut Response, app: &Here, asked: &HeaderMap, value: &str) {
     let https = app.public_url.as_deref().is_some_and(|url| url.starts_with("https://"));
     let cross_site = asked.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
     // A browser keeps `SameSite=None` only together with `Secure`, and that only over https.
@@ -61,7 +61,8 @@ fn put(response: &mut Response, app: &AppState, asked: &HeaderMap, value: &str) 
         (true, false) => "SameSite=Lax; Secure",
         (false, _) => "SameSite=Lax",
     };
-    let cookie = format!("{NAME}={value}; Path=/; Max-Age={MAX_AGE_SECONDS}; HttpOnly; {scope}");
+    let path = app.prefix();
+    let cookie = format!("{NAME}={value}; Path={path}/; Max-Age={MAX_AGE_SECONDS}; HttpOnly; {scope}");
     if let Ok(cookie) = HeaderValue::try_from(cookie) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
@@ -81,6 +82,7 @@ mod tests {
             (vec![format!("a=b; chunkgate_session={id}; c=d")], Hint::Upload(id)),
             (vec!["a=b".to_owned(), format!("chunkgate_session={}", id.simple())], Hint::Upload(id)),
             (vec!["chunkgate_session=../x".to_owned()], Hint::Absent),
+            (vec![format!("chunkgate_session={id}; chunkgate_session=none")], Hint::Upload(id)),
         ] {
             let mut headers = HeaderMap::new();
             for line in &lines {

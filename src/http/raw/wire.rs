@@ -15,7 +15,7 @@ use crate::{
         upload::{Refusal, Upload},
     },
     http::{
-        AppState,
+        Here,
         detail::{self, Answer, Cause},
         form::FormError,
         headers::REPR_DIGEST,
@@ -87,7 +87,7 @@ impl From<FormError> for Wire {
 }
 
 /// The upload, of which the client is told that `size` bytes are there.
-pub(super) fn show(app: &AppState, parts: &Parts, upload: &Upload, size: u64) -> Shown {
+pub(super) fn show(app: &Here, parts: &Parts, upload: &Upload, size: u64) -> Shown {
     let base = app.base_url(parts);
     Shown {
         name: upload.filename.clone(),
@@ -128,7 +128,7 @@ pub(super) fn expected(headers: &HeaderMap) -> Result<Option<Digest>, Wire> {
     }
 }
 
-pub(super) fn complete(app: &AppState, parts: &Parts, upload: &Upload) -> Response {
+pub(super) fn complete(app: &Here, parts: &Parts, upload: &Upload) -> Response {
     let mut response = json(&[Done { state: "COMPLETE", video_url: content_url(&app.base_url(parts), upload) }]);
     if let Some(Ok(digest)) = upload.sum.as_ref().map(|sum| HeaderValue::try_from(content_digest::written(sum))) {
         response.headers_mut().insert(REPR_DIGEST, digest);
@@ -158,7 +158,7 @@ pub(super) fn not_allowed(methods: &'static str) -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, methods)]).into_response()
 }
 
-pub(super) fn refused(app: &AppState, error: &Wire) -> Response {
+pub(super) fn refused(app: &Here, error: &Wire) -> Response {
     let (cause, (status, detail, offset)) = match error {
         Wire::Bad(status, detail) => (Cause::Request, (*status, detail.clone(), None)),
         Wire::Auth(error) => (Cause::Auth(error), auth_wire(error)),

@@ -174,7 +174,7 @@ impl TestApp {
     pub(crate) fn user(&self, name: &str) -> Caller {
         let key = (format!("{name}-key"), format!("{name}-secret"));
         let (base, clock, client) = (self.base.clone(), self.clock.clone(), self.client.clone());
-        Caller { base, clock, client, key: Some(key), token: None }
+        Caller { base, clock, client, key: Some(key), token: None, host: None }
     }
 
     /// A caller that presents nothing.
@@ -270,6 +270,7 @@ pub(crate) struct Caller {
     client: reqwest::Client,
     key: Option<(String, String)>,
     token: Option<String>,
+    host: Option<String>,
 }
 
 /// An answer, read to its end.
@@ -310,6 +311,11 @@ impl Caller {
     /// The same caller at another service.
     pub(crate) fn at(self, base: &str) -> Self {
         Self { base: base.to_owned(), ..self }
+    }
+
+    /// The same caller, who asks for another host.
+    pub(crate) fn at_host(self, host: &str) -> Self {
+        Self { host: Some(host.to_owned()), ..self }
     }
 
     /// The signature headers of now, or the token; none for an anonymous caller.
@@ -355,6 +361,9 @@ impl Caller {
         let mut request = self.client.request(method, format!("{}{path}", self.base)).body(body);
         for (name, value) in headers {
             request = request.header(name, value);
+        }
+        if let Some(host) = &self.host {
+            request = request.header("Host", host);
         }
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
