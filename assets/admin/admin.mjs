@@ -2,11 +2,12 @@
 
 import { onOut, signIn, signOut, who } from "./wire.mjs";
 import { $, problem, say } from "./parts.mjs";
+import * as realms from "./realms.mjs";
 import * as trail from "./trail.mjs";
 import * as uploads from "./uploads.mjs";
 import * as users from "./users.mjs";
 
-const VIEWS = { uploads, users, audit: trail };
+const VIEWS = { uploads, users, realms, audit: trail };
 let shown = null;
 
 for (const view of Object.values(VIEWS)) view.start();

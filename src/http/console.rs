@@ -20,7 +20,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
 /// Path, content type and text of everything the console consists of.
-const CONSOLE: [(&str, &str, &str); 10] = [
+const CONSOLE: [(&str, &str, &str); 11] = [
     ("/admin", HTML, include_str!("../../assets/admin/admin.html")),
     ("/admin/", HTML, include_str!("../../assets/admin/admin.html")),
     ("/admin/admin.css", STYLE, include_str!("../../assets/admin/admin.css")),
@@ -29,6 +29,7 @@ const CONSOLE: [(&str, &str, &str); 10] = [
     ("/admin/parts.mjs", SCRIPT, include_str!("../../assets/admin/parts.mjs")),
     ("/admin/uploads.mjs", SCRIPT, include_str!("../../assets/admin/uploads.mjs")),
     ("/admin/users.mjs", SCRIPT, include_str!("../../assets/admin/users.mjs")),
+    ("/admin/realms.mjs", SCRIPT, include_str!("../../assets/admin/realms.mjs")),
     ("/admin/trail.mjs", SCRIPT, include_str!("../../assets/admin/trail.mjs")),
     ("/admin/icon.svg", "image/svg+xml", include_str!("../../assets/icon.svg")),
 ];

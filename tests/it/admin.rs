@@ -44,7 +44,7 @@ impl Office {
             change(config);
         })
         .await;
-        let (_, root) = made(&app, "root", Scopes::ALL.and(Scope::Admin)).await;
+        let (_, root) = made(&app, "root", operating()).await;
         let (ann_id, ann) = made(&app, "ann", Scopes::ALL).await;
         Self { app, root, ann, ann_id }
     }
@@ -95,7 +95,7 @@ impl Office {
 }
 
 /// A user of that name and the header that presents the user's key.
-async fn made(app: &TestApp, name: &str, scopes: Scopes) -> (String, String) {
+pub(crate) async fn made(app: &TestApp, name: &str, scopes: Scopes) -> (String, String) {
     let (operators, by) = (app.running().operators(), Operator::of_the_shell());
     let new = NewPerson { username: name.into(), ..NewPerson::default() };
     let user = operators.add(&by, new).await.expect("added").user.id;
@@ -104,8 +104,13 @@ async fn made(app: &TestApp, name: &str, scopes: Scopes) -> (String, String) {
     (user.to_string(), format!("ApiKey {name}:{}", key.reveal()))
 }
 
+/// Whatever an operator may do.
+pub(crate) fn operating() -> Scopes {
+    Scopes::ALL.and(Scope::Admin)
+}
+
 /// Every route, with the status that an operator is answered for what is not there.
-const ROUTES: [(&str, &str, u16); 15] = [
+const ROUTES: [(&str, &str, u16); 16] = [
     ("GET", "/users", 200),
     ("POST", "/users", 400),
     ("GET", "/users/ID", 404),
@@ -120,6 +125,7 @@ const ROUTES: [(&str, &str, u16); 15] = [
     ("GET", "/uploads/ID", 404),
     ("POST", "/uploads/ID/cancel", 404),
     ("POST", "/uploads/ID/expire", 404),
+    ("GET", "/realms", 200),
     ("GET", "/audit", 200),
 ];
 
