@@ -31,6 +31,7 @@ mod pages;
 mod patience;
 mod proofs;
 mod raw;
+mod realms;
 mod revalidation;
 mod signature_v2;
 mod support;
