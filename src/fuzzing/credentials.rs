@@ -10,7 +10,7 @@ use crate::{
         AuthError, ContentDigest, Method, Presented, Scheme, Settings,
         credentials::{Credential, find},
     },
-    http::extract,
+    http::{entrance::Entered, extract},
 };
 
 /// Parts that count in headers, query and form.
@@ -68,7 +68,8 @@ fn presented(data: &[u8]) -> Option<Presented> {
             _ => request,
         };
     }
-    Some(extract::presented(&request.body(()).ok()?.into_parts().0, form))
+    let (parts, ()) = request.body(()).ok()?.into_parts();
+    Some(extract::presented(&parts, &Entered::of(&parts.extensions), form))
 }
 
 /// A name as the plainest rule has it: case, `_` and one `x-` before it make no difference.

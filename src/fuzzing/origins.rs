@@ -5,7 +5,10 @@ use std::{net::Ipv6Addr, time::Duration};
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use super::{lines, text};
-use crate::http::cors::{Cors, Listed, Settings, is_same};
+use crate::{
+    domain::realms::Entrance,
+    http::cors::{Cors, Listed, Settings, is_same},
+};
 
 /// Lines: `l ORIGIN` lists one, `o ORIGIN` is sent, `n` switches credentials off.
 ///
@@ -39,7 +42,7 @@ pub fn origins(data: &[u8]) {
 }
 
 fn judge(cors: &Cors, settings: &Settings, sent: &HeaderMap, texts: &[&str]) {
-    let granted = cors.grants_credentials(sent);
+    let granted = cors.grants_credentials(Entrance::Common, sent);
     assert!(!granted || settings.allow_credentials && sent.len() == 1 && texts.len() == 1);
     let [origin] = texts else { return };
     let listed = |listed: &String| in_words(listed, origin);

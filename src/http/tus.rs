@@ -10,7 +10,7 @@ mod wire;
 use axum::{
     Router,
     body::{Body, HttpBody as _},
-    extract::{Path, Request, State},
+    extract::{Path, Request},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
     routing::{MethodRouter, get, post},
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(test)]
 pub(super) use self::wire::own_status;
 use self::wire::{TUS_RESUMABLE, TUS_VERSION, VERSION, Wire, put_standing, refused, told};
-use super::{AppState, body::incoming, delivery, digested::is_digested};
+use super::{AppState, Here, body::incoming, delivery, digested::is_digested};
 use crate::{
     domain::{
         UploadId,
@@ -66,7 +66,7 @@ type Named = Result<Path<String>, axum::extract::rejection::PathRejection>;
 // ---- handlers ------------------------------------------------------------------------------------------------------
 
 /// What the service can do. Asked without credentials and without a version.
-async fn options(State(app): State<AppState>) -> Response {
+async fn options(app: Here) -> Response {
     let algorithms = checksum::ALGORITHMS.map(|algorithm| algorithm.name()).join(",");
     let mut response = (
         [("tus-version", "1.0.0"), ("tus-extension", EXTENSIONS), ("tus-checksum-algorithm", &*algorithms)],
@@ -82,7 +82,7 @@ async fn options(State(app): State<AppState>) -> Response {
     response
 }
 
-async fn create(State(app): State<AppState>, request: Request) -> Response {
+async fn create(app: Here, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     match created(&app, &parts, body).await {
         Ok((by, upload)) => {
@@ -97,9 +97,9 @@ async fn create(State(app): State<AppState>, request: Request) -> Response {
     }
 }
 
-async fn created(app: &AppState, parts: &Parts, body: Body) -> Result<(Principal, Upload), Wire> {
+async fn created(app: &Here, parts: &Parts, body: Body) -> Result<(Principal, Upload), Wire> {
     wire::version(&parts.headers)?;
-    let by = app.gate.admit(&app.presented(parts, Vec::new())).await?;
+    let by = app.admit(&app.presented(parts, Vec::new())).await?;
     let (size, new) = (wire::length_or_deferred(&parts.headers)?, wire::described(&parts.headers)?);
     if body.size_hint().exact() != Some(0) {
         wire::is_chunk(&parts.headers)?;
@@ -108,7 +108,7 @@ async fn created(app: &AppState, parts: &Parts, body: Body) -> Result<(Principal
     Ok((by.clone(), append(app, &by, &parts.headers, chunk, body).await?))
 }
 
-async fn patch(State(app): State<AppState>, id: Named, request: Request) -> Response {
+async fn patch(app: Here, id: Named, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let by = match admitted(&app, &parts).await {
         Ok(by) => by,
@@ -124,7 +124,7 @@ async fn patch(State(app): State<AppState>, id: Named, request: Request) -> Resp
 }
 
 async fn patched(
-    app: &AppState,
+    app: &Here,
     by: &Principal,
     id: Named,
     headers: &HeaderMap,
@@ -140,7 +140,7 @@ async fn patched(
 }
 
 /// How far it got. What a connection that broke has brought is in it.
-async fn head(State(app): State<AppState>, id: Named, request: Request) -> Response {
+async fn head(app: Here, id: Named, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let outcome = async {
         let by = admitted(&app, &parts).await?;
@@ -153,7 +153,7 @@ async fn head(State(app): State<AppState>, id: Named, request: Request) -> Respo
     outcome.await.unwrap_or_else(|error| refused(&app, error, None))
 }
 
-async fn terminate(State(app): State<AppState>, id: Named, request: Request) -> Response {
+async fn terminate(app: Here, id: Named, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let outcome = async {
         let by = admitted(&app, &parts).await?;
@@ -165,20 +165,20 @@ async fn terminate(State(app): State<AppState>, id: Named, request: Request) -> 
 
 /// For environments that cannot send PATCH or DELETE. A GET is never made of a POST: browsers send their users' passwords
 /// with one for any page, and what a GET may do is judged by its real method.
-async fn overridden(state: State<AppState>, id: Named, request: Request) -> Response {
+async fn overridden(app: Here, id: Named, request: Request) -> Response {
     let method = request.headers().get("x-http-method-override").and_then(|method| method.to_str().ok());
     match method {
-        Some("PATCH") => patch(state, id, request).await,
-        Some("DELETE") => terminate(state, id, request).await,
-        Some("HEAD") => head(state, id, request).await,
-        Some(_) | None => refused(&state, Wire::Bad("X-HTTP-Method-Override must be PATCH, DELETE or HEAD"), None),
+        Some("PATCH") => patch(app, id, request).await,
+        Some("DELETE") => terminate(app, id, request).await,
+        Some("HEAD") => head(app, id, request).await,
+        Some(_) | None => refused(&app, Wire::Bad("X-HTTP-Method-Override must be PATCH, DELETE or HEAD"), None),
     }
 }
 
-async fn content(State(app): State<AppState>, id: Named, method: Method, request: Request) -> Response {
+async fn content(app: Here, id: Named, method: Method, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let outcome = async {
-        let by = app.gate.admit(&app.presented(&parts, Vec::new())).await?;
+        let by = app.admit(&app.presented(&parts, Vec::new())).await?;
         let upload = app.uploads.open(&by, named(id)?).await?;
         delivery::content(&app, &upload, &method, &parts.headers).await.map_err(Wire::from)
     };
@@ -193,7 +193,7 @@ struct Chunk {
     size: Option<u64>,
 }
 
-async fn append(app: &AppState, by: &Principal, headers: &HeaderMap, chunk: Chunk, body: Body) -> Result<Upload, Wire> {
+async fn append(app: &Here, by: &Principal, headers: &HeaderMap, chunk: Chunk, body: Body) -> Result<Upload, Wire> {
     let length = body.size_hint().exact();
     let (body, is_checked) = checksum::checked(headers, body)?;
     let claim = Claim { at: At::Exactly(chunk.at), length, size: chunk.size, last: false };
@@ -203,9 +203,9 @@ async fn append(app: &AppState, by: &Principal, headers: &HeaderMap, chunk: Chun
     Ok(app.uploads.append(by, append).await?)
 }
 
-async fn admitted(app: &AppState, parts: &Parts) -> Result<Principal, Wire> {
+async fn admitted(app: &Here, parts: &Parts) -> Result<Principal, Wire> {
     wire::version(&parts.headers)?;
-    Ok(app.gate.admit(&app.presented(parts, Vec::new())).await?)
+    Ok(app.admit(&app.presented(parts, Vec::new())).await?)
 }
 
 /// What is not an id names no upload.
@@ -215,7 +215,7 @@ fn named(id: Named) -> Result<UploadId, Wire> {
 }
 
 /// What ended is gone.
-fn state(app: &AppState, upload: &Upload) -> Result<UploadState, Wire> {
+fn state(app: &Here, upload: &Upload) -> Result<UploadState, Wire> {
     match upload.state_at(app.uploads.now()) {
         UploadState::Cancelled => Err(UploadError::from(Refusal::Cancelled).into()),
         UploadState::Expired => Err(UploadError::from(Refusal::Expired).into()),
@@ -224,13 +224,13 @@ fn state(app: &AppState, upload: &Upload) -> Result<UploadState, Wire> {
 }
 
 /// Where the upload stands after a refusal, so that a client need not ask.
-async fn standing(app: &AppState, by: &Principal, error: &Wire, id: Option<UploadId>) -> Option<u64> {
+async fn standing(app: &Here, by: &Principal, error: &Wire, id: Option<UploadId>) -> Option<u64> {
     let tells = matches!(error, Wire::Upload(UploadError::Refused(_) | UploadError::Body(_)));
     let upload = app.uploads.settled(by, id.filter(|_| tells)?).await.ok()?;
     state(app, &upload).ok().map(|_| upload.offset)
 }
 
-fn answered(app: &AppState, status: StatusCode, by: &Principal, upload: &Upload) -> Response {
+fn answered(app: &Here, status: StatusCode, by: &Principal, upload: &Upload) -> Response {
     let mut response = status.into_response();
     let headers = response.headers_mut();
     headers.insert(TUS_RESUMABLE, VERSION);

@@ -1,8 +1,8 @@
 //! The gate, the client of the identity server and the reference server: a caller presents a triple, and somebody far
 //! away knows, does not know, or cannot be asked.
 
-mod flood;
 mod crowds;
+mod flood;
 mod reference;
 mod refused_keys;
 mod reuse;

@@ -10,7 +10,7 @@ use crate::{
     auth::AuthError,
     domain::upload::{Refusal, State, Upload},
     http::{
-        AppState,
+        Here,
         headers::{dates::http_date, metadata::Metadata},
         problem::{Code, Problem},
     },
@@ -162,7 +162,7 @@ pub(super) fn put_standing(headers: &mut HeaderMap, upload: &Upload, state: Stat
 }
 
 /// The answer to an error; `stands`: the offset of the upload, where it is known.
-pub(super) fn refused(app: &AppState, error: Wire, stands: Option<u64>) -> Response {
+pub(super) fn refused(app: &Here, error: Wire, stands: Option<u64>) -> Response {
     let offset = match &error {
         Wire::Upload(UploadError::Refused(Refusal::WrongOffset { offset })) => Some(*offset),
         _ => stands,
@@ -176,7 +176,7 @@ pub(super) fn refused(app: &AppState, error: Wire, stands: Option<u64>) -> Respo
         headers.insert(TUS_VERSION, VERSION);
     }
     if status == StatusCode::UNAUTHORIZED {
-        headers.insert(header::WWW_AUTHENTICATE, app.challenge.clone());
+        headers.insert(header::WWW_AUTHENTICATE, app.challenge());
     }
     if let Some(offset) = offset {
         headers.insert(UPLOAD_OFFSET, offset.into());
