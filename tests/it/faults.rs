@@ -173,7 +173,7 @@ const COUNTED: [&str; 6] = [
 /// What one request moves of them.
 fn counts(calls: usize, outcome: &str, hears: Hears) -> Vec<(String, f64)> {
     let request = format!("auth_requests_total{{method=\"signature\",result=\"{}\"}}", hears.result);
-    let asked = format!("identity_requests_total{{outcome=\"{outcome}\"}}");
+    let asked = format!("identity_requests_total{{realm=\"default\",outcome=\"{outcome}\"}}");
     let mut counts = vec![(&*request, 1.0), (&*asked, 1.0), ("identity_request_duration_seconds_count", 1.0)];
     if calls != 1 {
         counts.push(("identity_retries_total{result=\"made\"}", 1.0));
