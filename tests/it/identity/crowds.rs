@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use chunkgate::auth::{Judge, Method};
 use futures_util::future::join_all;
 
 use super::*;
@@ -65,4 +66,23 @@ async fn whoever_guesses_under_a_known_key_is_a_stranger() {
     assert_eq!(server.calls(), 6 + 48);
     hold.add_permits(1000);
     assert!(guesses.join_all().await.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn whoever_guesses_keys_slows_no_signature_from_the_same_address() {
+    let server = Scripted::start(&[Mode::Deny(200, "unknown_key", json!({}))]).await;
+    let methods = vec![Method::Signature, Method::ApiKey];
+    let house =
+        House::with(&server.url(), Settings { methods, api_key: Judge::Identity, ..Settings::default() }, |_| {});
+    let guess = |n: usize| {
+        let headers = [("x-api-key", format!("guess-{n}")), ("username", "ann".to_owned())];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        from(Presented { headers, ..Presented::default() }, [10, 0, 0, 1])
+    };
+    for n in 0..10 {
+        assert_eq!(house.refusal(&guess(n)).await, AuthError::Invalid);
+    }
+    assert!(matches!(house.refusal(&guess(10)).await, AuthError::RateLimited { .. }));
+    server.set(Mode::Ok);
+    assert!(house.admit(&from(ann(), [10, 0, 0, 1])).await.is_ok());
 }
