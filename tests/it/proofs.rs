@@ -14,7 +14,10 @@
 
 mod client;
 mod completion;
+mod crowd;
 mod disk_full;
+mod flood;
+mod gauged;
 mod kill;
 mod memory;
 mod nodes;

@@ -49,6 +49,8 @@ pub(super) struct Span {
 pub(super) struct Client {
     base: String,
     key: Key,
+    /// What it presents with every request; without it, a new signature each time.
+    presents: Option<Vec<(&'static str, String)>>,
     http: reqwest::Client,
 }
 
@@ -56,7 +58,17 @@ impl Client {
     pub(super) fn new(base: String, key: Key) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
-        Self { base, key, http }
+        Self { base, key, presents: None, http }
+    }
+
+    /// The same client with these headers for a proof, every time.
+    pub(super) fn presenting(&self, proof: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        Self { presents: Some(proof.into_iter().collect()), ..self.clone() }
+    }
+
+    /// The same client with the upload token of this answer.
+    pub(super) fn with_token_of(&self, begun: &Answer) -> Self {
+        self.presenting([("Upload-Token", begun.header("upload-token").expect("a token").to_owned())])
     }
 
     pub(super) async fn get(&self, path: &str) -> reqwest::Result<Answer> {
@@ -133,7 +145,8 @@ impl Client {
 
     fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
-        self.key.proof().into_iter().fold(request, |request, (name, value)| request.header(name, value))
+        let proof = self.presents.clone().unwrap_or_else(|| self.key.proof().into());
+        proof.into_iter().fold(request, |request, (name, value)| request.header(name, value))
     }
 
     pub(super) async fn send(&self, request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {

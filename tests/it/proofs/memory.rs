@@ -25,7 +25,7 @@ fn peak(stage: &Stage) -> u64 {
     field(stage, "VmHWM:")
 }
 
-fn field(stage: &Stage, name: &str) -> u64 {
+pub(super) fn field(stage: &Stage, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", stage.service.id())).expect("runs");
     let line = status.lines().find(|line| line.starts_with(name)).expect("the field");
     line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")

@@ -290,7 +290,7 @@ fn random(what: &str) -> String {
 
 /// A port below those that the system hands out by itself: nothing else takes it while the service is down, and no
 /// client connects to itself.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     loop {
         let port = rand::random_range(20_000..32_000);
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
