@@ -13,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use chunkgate::domain::digest::{Algorithm, Running};
+use futures_util::future::join_all;
 use tokio::{
     sync::Semaphore,
     task::JoinSet,
@@ -28,7 +29,11 @@ use super::{
 use crate::support::{Answer, md5, noise};
 
 const OUTAGE: Duration = Duration::from_secs(60);
+/// What the identity server takes for an answer, and what it takes when it is back and has much to do.
 const TAKES: Duration = Duration::from_millis(20);
+const TAKES_THEN: Duration = Duration::from_millis(400);
+/// Others who notice that it is back, all at the same moment.
+const COME_BACK: usize = 150;
 const UPLOADS: usize = 200;
 /// Of them so many send a new signature with every request; the others are gone on with by token or by one triple.
 const SIGN_ANEW: usize = 20;
@@ -146,6 +151,21 @@ async fn stranger(client: Client, right: Key, number: usize, scene: Arc<Scene>) 
     tries
 }
 
+/// Many look at their uploads at once, again and again until it is plain that questions are asked again.
+async fn come_back(client: Client, scene: Arc<Scene>) {
+    while !scene.over.load(Ordering::SeqCst) {
+        scene.signed.fetch_add(COME_BACK, Ordering::SeqCst);
+        let answers = join_all((0..COME_BACK).map(|_| client.get("/api/v1/uploads?limit=1"))).await;
+        let statuses: Vec<u16> = answers.into_iter().map(|answer| answer.expect("an answer").status).collect();
+        assert!(statuses.iter().all(|status| matches!(status, 200 | 503)), "{statuses:?}");
+        // More than probes.
+        if statuses.iter().filter(|status| **status == 200).count() > COME_BACK / 10 {
+            return;
+        }
+        sleep(TRIES).await;
+    }
+}
+
 /// The states of all uploads that are there.
 async fn states(client: &Client) -> Vec<String> {
     let (mut found, mut cursor) = (Vec::new(), String::new());
@@ -192,12 +212,14 @@ async fn two_hundred_uploads_outlive_a_minute_without_the_identity_server() {
     sleep(OUTAGE).await;
     let put_off_by_then = scene.put_off.load(Ordering::SeqCst);
     scene.signed.store(0, Ordering::SeqCst);
-    identity.revive().await;
+    identity.revive(TAKES_THEN).await;
     let back = Instant::now();
+    let others = tokio::spawn(come_back(stage.client(), scene.clone()));
 
     let ended = uploads.join_all().await;
     let took = back.elapsed();
     scene.over.store(true, Ordering::SeqCst);
+    others.await.expect("no panic");
     let tries: usize = strangers.join_all().await.into_iter().sum();
 
     let ids: HashSet<&String> = ended.iter().map(|(id, _)| id).collect();

@@ -38,10 +38,8 @@ struct Counted<'a>(&'a Desk);
 impl Gauged {
     /// Knows this key, and under its secret every key whose name begins with `new-`, each as another user's.
     pub(super) async fn start(key: &Key, takes: Duration) -> Self {
-        let (under_way, most, questions) = Default::default();
-        let desk = Arc::new(Desk { key: key.clone(), takes, under_way, most, questions });
-        let mut server = Self { port: free_port(), desk, runtime: None };
-        server.revive().await;
+        let mut server = Self { port: free_port(), desk: Desk::new(key, takes), runtime: None };
+        server.serve().await;
         server
     }
 
@@ -55,8 +53,13 @@ impl Gauged {
         }
     }
 
-    /// Begins to serve; what was counted is forgotten.
-    pub(super) async fn revive(&mut self) {
+    /// Is there again, and takes so long; what was counted is forgotten.
+    pub(super) async fn revive(&mut self, takes: Duration) {
+        self.desk = Desk::new(&self.desk.key, takes);
+        self.serve().await;
+    }
+
+    async fn serve(&mut self) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let ((is_up, up), port) = (oneshot::channel(), self.port);
@@ -67,8 +70,6 @@ impl Gauged {
             axum::serve(listener, app).await
         });
         up.await.expect("serves");
-        self.desk.most.store(0, Ordering::SeqCst);
-        self.desk.questions.store(0, Ordering::SeqCst);
         self.runtime = Some(runtime);
     }
 
@@ -85,6 +86,13 @@ impl Gauged {
 impl Drop for Gauged {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+impl Desk {
+    fn new(key: &Key, takes: Duration) -> Arc<Self> {
+        let (under_way, most, questions) = Default::default();
+        Arc::new(Self { key: key.clone(), takes, under_way, most, questions })
     }
 }
 
