@@ -224,7 +224,9 @@ async fn what_is_told_is_counted() {
         grown
     };
     let [one, other] = ["e1", "e2"].map(|id| event(&app, id, "user.updated", Some("u1")));
-    let by = |result: &str, count: f64| grew(&[(&*format!("identity_events_total{{result=\"{result}\"}}"), count)]);
+    let by = |result: &str, count: f64| {
+        grew(&[(&*format!("identity_events_total{{realm=\"default\",result=\"{result}\"}}"), count)])
+    };
     assert_eq!(counted(&[one.clone(), other.clone()]).await, by("applied", 2.0));
     assert_eq!(counted(&[other]).await, by("repeated", 1.0));
     let mut flawed = one.clone();

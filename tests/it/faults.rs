@@ -174,17 +174,18 @@ const COUNTED: [&str; 6] = [
 fn counts(calls: usize, outcome: &str, hears: Hears) -> Vec<(String, f64)> {
     let request = format!("auth_requests_total{{method=\"signature\",result=\"{}\"}}", hears.result);
     let asked = format!("identity_requests_total{{realm=\"default\",outcome=\"{outcome}\"}}");
-    let mut counts = vec![(&*request, 1.0), (&*asked, 1.0), ("identity_request_duration_seconds_count", 1.0)];
+    let mut counts =
+        vec![(&*request, 1.0), (&*asked, 1.0), ("identity_request_duration_seconds_count{realm=\"default\"}", 1.0)];
     if calls != 1 {
-        counts.push(("identity_retries_total{result=\"made\"}", 1.0));
+        counts.push(("identity_retries_total{realm=\"default\",result=\"made\"}", 1.0));
     }
     match hears {
         ADMITTED => counts.extend([
-            ("auth_provisioned_total{result=\"created\"}", 1.0),
-            ("auth_verdicts_kept{judge=\"identity\",verdict=\"proven\"}", 1.0),
+            ("auth_provisioned_total{realm=\"default\",result=\"created\"}", 1.0),
+            ("auth_verdicts_kept{realm=\"default\",judge=\"identity\",verdict=\"proven\"}", 1.0),
         ]),
         LATER => {}
-        _ => counts.push(("auth_verdicts_kept{judge=\"identity\",verdict=\"refused\"}", 1.0)),
+        _ => counts.push(("auth_verdicts_kept{realm=\"default\",judge=\"identity\",verdict=\"refused\"}", 1.0)),
     }
     grew(&counts)
 }

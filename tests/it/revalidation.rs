@@ -102,7 +102,7 @@ async fn an_outage_is_outlived_for_a_while_and_never_a_refusal() {
             status(&bearer, &id).await.expect(200);
         };
         let ((), stale) = moved(&app, &["auth_stale"], goes_on).await;
-        assert_eq!(stale, grew(&[("auth_stale_admitted_total", 2.0)]));
+        assert_eq!(stale, grew(&[("auth_stale_admitted_total{realm=\"default\"}", 2.0)]));
         assert_eq!(identity.calls(), 2, "asked in vain, and not again for each chunk");
         app.clock.advance(8 * MINUTE);
         bearer.chunk(Some(&id), Some((2, 2, 10)), b"2").await.expect(200);
