@@ -18,6 +18,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use reqwest::{StatusCode, Url, header};
 use secrecy::ExposeSecret as _;
+use tracing::Instrument as _;
 
 use self::{
     health::Record,
@@ -124,7 +125,7 @@ impl Client {
         self.count(&answer);
         match &answer {
             Ok(answer) => self.regulars.heed(guest, answer),
-            Err(reason) => letter.unanswered(reason),
+            Err(reason) => letter.unanswered(&self.realm, reason),
         }
         answer
     }
@@ -153,7 +154,7 @@ impl Client {
             Ok(answer) => Ok(Some(answer)),
             Err(_) if is_missing => Ok(None),
             Err(reason) => {
-                letter.unanswered(&reason);
+                letter.unanswered(&self.realm, &reason);
                 Err(reason)
             }
         }
@@ -202,7 +203,12 @@ impl Client {
         }
     }
 
+    /// Whatever is logged meanwhile says whose server it is about.
     async fn in_turn(&self, asker: Asker, letter: &Letter<'_>) -> Result<Answer, Failed> {
+        self.wait_and_ask(asker, letter).instrument(tracing::info_span!("identity", realm = self.realm)).await
+    }
+
+    async fn wait_and_ask(&self, asker: Asker, letter: &Letter<'_>) -> Result<Answer, Failed> {
         let deadline = tokio::time::Instant::now() + self.deadline;
         let turn = self.line.turn(asker).await.map_err(|reason| Failed::Answer(reason.into()))?;
         let begun = tokio::time::Instant::now();
@@ -290,8 +296,9 @@ impl<'a> Letter<'a> {
         }
     }
 
-    fn unanswered(&self, reason: &CannotCheck) {
-        tracing::warn!(identity.request_id = self.request_id, %reason, "the identity server gave no answer");
+    fn unanswered(&self, realm: &str, reason: &CannotCheck) {
+        let request_id = self.request_id;
+        tracing::warn!(identity.realm = realm, identity.request_id = request_id, %reason, "the identity server gave no answer");
     }
 }
 

@@ -160,6 +160,7 @@ impl Asking {
         let before = self.not_offered.swap(self.clock.now().as_microsecond(), Ordering::Relaxed);
         if before == NEVER {
             tracing::warn!(
+                identity.realm = self.client.realm(),
                 "the identity server does not offer /v1/introspect: users whose uploads go on are not asked about again"
             );
         }

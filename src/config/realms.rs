@@ -129,7 +129,7 @@ fn marks(realm: &RealmSettings, config: &Config, add: &mut impl FnMut(&str, Stri
             add(".path_prefixes", format!("`{prefix}` {reason}"));
         }
         if realm.path_prefixes[..at].iter().any(|other| nest(prefix, other)) {
-            add(".path_prefixes", format!("`{prefix}` and another of them lie in one another"));
+            add(".path_prefixes", format!("`{prefix}` is above, at or below another of them"));
         }
     }
     for prefix in &realm.key_prefixes {
@@ -193,7 +193,7 @@ fn beside_doors(prefix: &str, config: &Config) -> Result<(), String> {
     let completion = format!("{}_complete", config.multipart.prefix);
     let doors = [("multipart.prefix", &config.multipart.prefix), ("multipart.prefix", &completion)];
     let taken = doors.into_iter().chain([("raw.prefix", &config.raw.prefix)]).find(|(_, door)| nest(prefix, door));
-    taken.map_or(Ok(()), |(key, door)| Err(format!("lies in one another with {door}, see {key}")))
+    taken.map_or(Ok(()), |(key, door)| Err(format!("is above, at or below {door}, see {key}")))
 }
 
 fn check_key_prefix(prefix: &str) -> Result<(), String> {

@@ -9,11 +9,7 @@ use std::{convert::Infallible, ops::Deref, sync::Arc};
 use axum::{
     Router,
     extract::{FromRequestParts, Request},
-    http::{
-        Extensions, HeaderValue, Uri,
-        request::Parts,
-        uri::{PathAndQuery, Uri as Target},
-    },
+    http::{Extensions, HeaderValue, Uri, request::Parts, uri::PathAndQuery},
 };
 use tower::util::MapRequest;
 
@@ -82,7 +78,7 @@ fn without_prefix(target: &Uri, bytes: usize) -> Option<Uri> {
     let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
     let mut parts = target.clone().into_parts();
     parts.path_and_query = Some(PathAndQuery::try_from(rest).ok()?);
-    Target::from_parts(parts).ok()
+    Uri::from_parts(parts).ok()
 }
 
 /// The doors' state, at the entrance of one request.

@@ -95,6 +95,18 @@ test("an upload is seen moving, and cancelled", async () => {
   assert.deepEqual(page.wrong, []);
 });
 
+test("the identity server is shown as it is", async () => {
+  await send("asked about.bin", { to: 10, total: 20 });
+  await signIn();
+  await page.getByRole("link", { name: "Realms" }).click();
+  await page.getByRole("heading", { name: "Realms" }).waitFor();
+  const server = row("default");
+  await server.getByText("asked", { exact: true }).waitFor();
+  await server.getByText("0 under way, 0 waiting").waitFor();
+  assert.equal(await server.getByRole("time").count(), 1, "an answer, and no failure");
+  assert.deepEqual(page.wrong, []);
+});
+
 test("a key is made, shown once, used, and revoked", async () => {
   await signIn();
   await page.getByRole("link", { name: "Users" }).click();
@@ -204,6 +216,9 @@ test("fits a desk and a phone, in light and dark", async () => {
   await button("Keys of ann").click();
   await row("laptop").waitFor();
   await picture("keys");
+  await page.getByRole("link", { name: "Realms" }).click();
+  await row("default").waitFor();
+  await picture("realms");
   await page.getByRole("link", { name: "Audit" }).click();
   await row("revoked a key of ann").waitFor();
   await picture("audit");

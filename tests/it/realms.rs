@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chunkgate::{
-    auth::Method,
+    auth::{Judge, Method},
     config::{Config, RealmSettings},
     domain::{
         Clock as _,
@@ -255,6 +255,79 @@ async fn an_upload_token_is_good_at_its_own_entrance_alone() {
 }
 
 #[tokio::test]
+async fn a_realm_that_is_told_by_its_keys_shares_the_common_entrance() {
+    let house = House::start().await;
+    let first = begun(&house.app.user("gamma_ann")).await.expect(200);
+    let bearer = house.app.bearer(first.header("upload-token").expect("a token"));
+    let path = format!("/api/v1/uploads/{}", first.id());
+    bearer.get(&path).await.expect(200);
+    bearer.clone().at_host("acme.test").get(&path).await.expect(401);
+    house.ann().get(&path).await.expect(404);
+    // Long uploads are asked about where their user is known.
+    house.app.clock.advance(16 * MINUTE);
+    bearer.get(&path).await.expect(200);
+    assert_eq!((house.gamma.calls(), house.main.calls()), (2, 1));
+    assert_eq!(house.gamma.asked()[1].question["realm"], "gamma");
+    house.app.stop().await;
+}
+
+#[tokio::test]
+async fn keys_and_passwords_are_judged_where_they_come_in() {
+    let house = House::with(|config| {
+        config.auth.methods = vec![Method::ApiKey, Method::Basic];
+        (config.auth.api_key, config.auth.basic) = (Judge::Identity, Judge::Identity);
+    })
+    .await;
+    let ask = async |caller: Caller, authorization: &str| {
+        let headers = [("Authorization".to_owned(), authorization.to_owned())];
+        caller.send_as_is("GET", "/api/v1/uploads", &headers, Vec::new()).await.status
+    };
+    let nobody = house.app.anonymous();
+    assert_eq!(ask(nobody.clone(), "Basic YW5uOnNlY3JldA==").await, 200);
+    assert_eq!(ask(nobody.clone(), "ApiKey ann:gamma_key").await, 200);
+    assert_eq!(ask(nobody.clone(), "ApiKey ann:acme_key").await, 401);
+    assert_eq!(house.asked(), [1, 0, 0, 1]);
+    assert_eq!(ask(nobody.clone().at_host("acme.test"), "Basic YW5uOnNlY3JldA==").await, 200);
+    assert_eq!(ask(nobody.clone().at_host("acme.test"), "ApiKey ann:acme_key").await, 200);
+    assert_eq!(house.asked(), [1, 2, 0, 1]);
+    // A guess that is slowed in one realm slows nobody of that name in another.
+    house.beta.set(Mode::Deny(200, "invalid_signature", json!({})));
+    assert_eq!(ask(nobody.clone().at_host("beta.test"), "ApiKey ann:wrong").await, 401);
+    assert_eq!(ask(nobody, "Basic YW5uOnNlY3JldA==").await, 200);
+    house.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_nonce_that_is_spent_in_one_realm_is_fresh_in_another() {
+    let house = House::start().await;
+    let (common, acme) = (house.ann(), house.ann().at_host("acme.test"));
+    let authority = house.app.base.trim_start_matches("http://").to_owned();
+    let cancel = async |caller: &Caller, authority: &str| {
+        let path = format!("/api/v1/uploads/{}", begun(caller).await.expect(200).id());
+        let signed = signed(&house.app, "DELETE", authority, &path);
+        caller.send_as_is("DELETE", &path, &signed, Vec::new()).await.status
+    };
+    assert_eq!(cancel(&common, &authority).await, 204);
+    assert_eq!(cancel(&acme, "acme.test").await, 204);
+    assert_eq!(cancel(&acme, "acme.test").await, 401, "spent here as well, by now");
+    assert_eq!(cancel(&common, &authority).await, 401);
+    house.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_realm_whose_server_cannot_be_asked_keeps_the_service_from_starting() {
+    let house = House::start().await;
+    let mut config = house.app.config.clone();
+    config.storage.local.path = house.app.files().with_file_name("files-of-another");
+    config.realms.get_mut("beta").expect("there").identity.token = String::new().into();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let started = chunkgate::app::start(config, listener, house.app.clock.clone(), axum::Router::new()).await;
+    let reason = started.err().expect("refused");
+    assert!(reason.starts_with("realms.beta.identity.token must be set"), "{reason}");
+    house.app.stop().await;
+}
+
+#[tokio::test]
 async fn an_aged_signature_reaches_its_upload_in_its_realm_alone() {
     let house = House::start().await;
     let acme = house.ann().at_host("acme.test");
@@ -418,7 +491,7 @@ async fn a_signed_request_covers_the_target_as_it_was_sent() {
         (house.ann().at_host("acme.test"), "/api/v1/uploads", "acme.test", "/api/v1/uploads"),
     ] {
         let before = house.acme.calls();
-        let signed = signed(&house.app, authority, received);
+        let signed = signed(&house.app, "GET", authority, received);
         caller.send_as_is("GET", path, &signed, Vec::new()).await.expect(200);
         let base = house.acme.asked()[before].question["credential"]["signature_base"].clone();
         let base = base.as_str().expect("a base").to_owned();
@@ -428,10 +501,15 @@ async fn a_signed_request_covers_the_target_as_it_was_sent() {
     house.app.stop().await;
 }
 
-/// The headers of a signed GET.
-fn signed(app: &TestApp, authority: &str, path: &str) -> [(String, String); 2] {
-    let message = Message { method: "GET", scheme: "http", authority, path, query: None, fields: &[] };
-    let terms = Terms { keyid: "ann-key".into(), created: app.clock.now(), nonce: None, more: Vec::new() };
+/// The headers of a signed request, with the same nonce each time.
+fn signed(app: &TestApp, method: &str, authority: &str, path: &str) -> [(String, String); 2] {
+    let message = Message { method, scheme: "http", authority, path, query: None, fields: &[] };
+    let terms = Terms {
+        keyid: "ann-key".into(),
+        created: app.clock.now(),
+        nonce: Some("the-same-nonce".into()),
+        more: Vec::new(),
+    };
     let (input, value) = sign(b"ann-secret", &message, &terms).expect("signed");
     [("Signature-Input".to_owned(), input), ("Signature".to_owned(), value)]
 }
