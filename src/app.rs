@@ -17,6 +17,7 @@ use crate::{
         meters::Meters,
         operators::Operators,
         realm::Realm,
+        standing::Standing,
         sweeper::Sweeper,
         tokens::Tokens,
     },
@@ -78,10 +79,11 @@ pub async fn start(
     );
     let ring = Keyring::open(stores.token_keys.clone(), clock.clone(), config.auth.tokens.rotate_every).await;
     let ring = Arc::new(ring.map_err(|error| error.to_string())?);
-    let gate = gate(&config, &stores, &ring, &clock, &tasks, &metrics)?;
+    let standing = Arc::new(Standing::new(stores.accounts.clone(), clock.clone()));
+    let gate = gate(&config, &stores, &ring, &standing, &clock, &tasks, &metrics)?;
     let identities = config.identities();
     let listened = identities.iter().zip(metrics.realms.iter().map(|(_, meters)| meters.clone()));
-    let events = Events::open(listened, stores.identity_events.clone(), clock.clone());
+    let events = Events::open(listened, stores.identity_events.clone(), standing.clone(), clock.clone());
     if config.auth.anonymous {
         tracing::warn!("auth.anonymous is on: whoever reaches this service may upload without credentials");
     }
@@ -96,7 +98,8 @@ pub async fn start(
         stores.credentials.clone(),
         clock.clone(),
         config.auth.pepper.clone(),
-    );
+    )
+    .heeded_by(standing);
     let pages = match config.admin.enabled {
         true => {
             let all = AllUploads::new(uploads.clone(), stores.operations.clone());
@@ -129,6 +132,7 @@ fn gate(
     config: &Config,
     stores: &db::Stores,
     ring: &Arc<Keyring>,
+    standing: &Arc<Standing>,
     clock: &Arc<dyn Clock>,
     tasks: &Tasks,
     metrics: &Metrics,
@@ -136,12 +140,12 @@ fn gate(
     let (auth, local) = (&config.auth, &metrics.local);
     let guesses = Arc::new(Throttle::new(clock.clone()).counting(local.clone()));
     let realm = |(identity, (_, meters)): (&identity::Settings, &(_, Arc<Meters>))| {
-        let opened = Realm::open(auth, identity, &guesses, &stores.accounts, clock, tasks, meters);
+        let opened = Realm::open(auth, identity, &guesses, standing, clock, tasks, meters);
         opened.map_err(|reason| config::of_realm(config, &identity.realm, reason))
     };
     let realms = config.identities().iter().zip(&metrics.realms).map(realm).collect::<Result<_, _>>()?;
     let local = auth::local::authenticators(auth, &guesses, &stores.credentials, clock, tasks, local);
-    let tokens = Tokens::new(auth, ring.clone(), stores.accounts.clone(), clock.clone());
+    let tokens = Tokens::new(auth, ring.clone(), standing.clone(), clock.clone());
     let gate = Gate::holding(auth.clone(), config.rule(), realms, metrics.auth.clone())?;
     Ok(gate.joined_by(local).minting(tokens))
 }

@@ -15,10 +15,11 @@ use super::{
     meters::{Judged, Meters},
     provisioning::{Provisioning, Vouched},
     refused_keys::RefusedKeys,
+    standing::Standing,
     verdicts::{self, Key, Proven, Refusal, Settled, Verdict, Verdicts},
 };
 use crate::{
-    db::{Account, Accounts, StoreError},
+    db::{Account, StoreError},
     domain::{Clock, Timestamp, before, revalidation::Rule},
     worker::Tasks,
 };
@@ -31,7 +32,7 @@ pub(super) struct Desk {
     client: Arc<identity::Client>,
     rule: Rule,
     provisioning: Provisioning,
-    accounts: Arc<dyn Accounts>,
+    standing: Arc<Standing>,
     verdicts: Verdicts,
     refused_keys: RefusedKeys,
     clock: Arc<dyn Clock>,
@@ -68,15 +69,21 @@ impl Desk {
         client: Arc<identity::Client>,
         rule: Rule,
         sign_up: bool,
-        accounts: Arc<dyn Accounts>,
+        standing: Arc<Standing>,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
         meters: &Arc<Meters>,
     ) -> Self {
-        let provisioning = Provisioning::new(client.realm(), sign_up, accounts.clone(), clock.clone(), meters.clone());
+        let accounts = standing.accounts().clone();
+        let provisioning = Provisioning::new(client.realm(), sign_up, accounts, clock.clone(), meters.clone());
         let verdicts = Verdicts::new(clock.clone(), tasks, Judged::Identity, meters.clone());
         let refused_keys = RefusedKeys::new(clock.clone(), meters.clone());
-        Self { client, rule, provisioning, accounts, verdicts, refused_keys, clock }
+        Self { client, rule, provisioning, standing, verdicts, refused_keys, clock }
+    }
+
+    /// Users as they stand.
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     /// Under which name the users are filed.
@@ -130,14 +137,14 @@ impl Desk {
     /// to hold the key.
     async fn is_signed_in_vain(&self, case: &Case) -> Result<bool, StoreError> {
         let Some(signer) = case.signer else { return Ok(false) };
-        self.refused_keys.know(signer, &*self.accounts, self.realm()).await
+        self.refused_keys.know(signer, &**self.standing.accounts(), self.realm()).await
     }
 
-    /// The verdict as of now: it may be a minute old, the account's state and epoch may not. `None`: an event concerned
+    /// The verdict as of now: it may be a minute old, the account's state and epoch hardly a second. `None`: an event concerned
     /// the user, here or at another node, after the identity server was asked.
     async fn as_of_now(&self, verdict: Verdict) -> Result<Option<Verdict>, StoreError> {
         let Verdict::Proven(proven) = verdict else { return Ok(Some(verdict)) };
-        Ok(match self.accounts.find(proven.user.id).await? {
+        Ok(match self.standing.find(proven.user.id).await? {
             Some(account) if account.disabled => Some(Verdict::Refused(Refusal::Disabled)),
             Some(account) if account.standing.last_event > proven.as_of => None,
             Some(account) => {
@@ -160,7 +167,7 @@ impl Desk {
     async fn ask_about(&self, case: Case) -> Result<Settled, StoreError> {
         let scheme = scheme(&case.proof);
         // Before the question: the answer was true at some time after this, and what is told meanwhile may not be in it.
-        let asked = Asked { at: self.clock.now(), events: self.accounts.last_event(self.realm()).await? };
+        let asked = Asked { at: self.clock.now(), events: self.standing.accounts().last_event(self.realm()).await? };
         let from = case.request.client_ip;
         let Ok(answer) = self.client.ask(case.proof, told(case.request), from).await else {
             return Ok(Settled::cannot_check());
@@ -205,7 +212,7 @@ impl Desk {
         let worth = before(now, self.rule.every);
         match account.standing.revalidated {
             Some(last) if last > worth => Ok(()),
-            _ => self.accounts.revalidated(account.user.id, now, worth).await,
+            _ => self.standing.revalidated(account.user.id, now, worth).await,
         }
     }
 
@@ -217,6 +224,7 @@ impl Desk {
         }
         if let (code::USER_DISABLED, Some(user)) = (said, &answer.user) {
             self.provisioning.disabled(&user.id).await?;
+            self.standing.forget();
         }
         let refusal = match said {
             code::USER_DISABLED | code::KEY_DISABLED => Refusal::Disabled,

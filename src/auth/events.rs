@@ -1,9 +1,9 @@
 //! What the identity server tells of its own accord: users disabled, keys revoked.
 //!
 //! Promises: only who presents the token of this direction is listened to, and only about the realm that it is of; a list
-//! with a flaw in it changes nothing at all; each event is one transaction, and told again it changes nothing. Nothing is
-//! kept here: every node reads the user's row at each use of a proof, so that what one node hears holds at all of them from
-//! the next request on.
+//! with a flaw in it changes nothing at all; each event is one transaction, and told again it changes nothing. What one
+//! node hears holds there from the next request on and at the others within a second, by the user's row that all of them
+//! look at (`standing`).
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq as _;
 use super::{
     AuthError, identity,
     meters::{Meters, Told},
+    standing::Standing,
 };
 use crate::{
     db::{IdentityEvents, StoreError},
@@ -27,6 +28,7 @@ pub const MOST_EVENTS: usize = 100;
 pub struct Events {
     realms: Arc<[Listened]>,
     store: Arc<dyn IdentityEvents>,
+    standing: Arc<Standing>,
     clock: Arc<dyn Clock>,
 }
 
@@ -64,6 +66,7 @@ impl Events {
     pub fn open<'a>(
         realms: impl IntoIterator<Item = (&'a identity::Settings, Arc<Meters>)>,
         store: Arc<dyn IdentityEvents>,
+        standing: Arc<Standing>,
         clock: Arc<dyn Clock>,
     ) -> Option<Self> {
         let listened = |(settings, meters): (&identity::Settings, _)| {
@@ -71,7 +74,7 @@ impl Events {
             (!token.expose_secret().is_empty()).then_some(Listened { token, realm, meters })
         };
         let realms: Arc<[_]> = realms.into_iter().filter_map(listened).collect();
-        (!realms.is_empty()).then_some(Self { realms, store, clock })
+        (!realms.is_empty()).then_some(Self { realms, store, standing, clock })
     }
 
     /// Whose token the value of `Authorization` is.
@@ -97,6 +100,7 @@ impl Events {
         let mut news = Vec::with_capacity(events.len());
         for event in events {
             let is_news = self.store.hear(realm, event, self.clock.now()).await?;
+            self.standing.forget();
             tracing::info!(
                 event.id,
                 event.realm,

@@ -24,7 +24,7 @@ use super::{
     verdicts::{Proven, Refusal, Verdict, length_prefixed},
 };
 use crate::{
-    db::{Accounts, StoreError},
+    db::StoreError,
     domain::{
         Clock, Timestamp, UploadId, UserId, after,
         message_signature::{ALGORITHM, Signed},
@@ -41,20 +41,14 @@ pub(super) struct Federated {
     window: Duration,
     reuse: Reuse,
     least: Scheme,
-    accounts: Arc<dyn Accounts>,
     clock: Arc<dyn Clock>,
     desk: Arc<Desk>,
 }
 
 impl Federated {
-    pub(super) fn new(
-        settings: &SignatureSettings,
-        desk: Arc<Desk>,
-        accounts: Arc<dyn Accounts>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub(super) fn new(settings: &SignatureSettings, desk: Arc<Desk>, clock: Arc<dyn Clock>) -> Self {
         let SignatureSettings { window, v1_reuse: reuse, min_scheme: least, .. } = *settings;
-        Self { window, reuse, least, accounts, clock, desk }
+        Self { window, reuse, least, clock, desk }
     }
 
     /// A proof inside its window: judged, then held against the rule of reuse.
@@ -102,13 +96,13 @@ impl Federated {
         let (reach, may_create, binding) = match self.reuse {
             Reuse::Window => (Reach::Own, true, binding(false)),
             Reuse::Upload => {
-                let bound = of(&self.accounts.bound(hash).await?, &proven.user);
+                let bound = of(&self.desk.standing().accounts().bound(hash).await?, &proven.user);
                 let unused = bound.is_empty();
                 (Reach::Only(bound), unused, binding(true))
             }
             Reuse::Once => {
                 let until = after(after(proof.signed_at, self.window), SPENT_SLACK);
-                if !self.accounts.spend(hash, until).await? {
+                if !self.desk.standing().accounts().spend(hash, until).await? {
                     return Ok(Outcome::Refused(AuthError::Replayed));
                 }
                 (Reach::Own, true, None)
@@ -127,9 +121,9 @@ impl Federated {
         if self.reuse == Reuse::Once {
             return stale();
         }
-        let bound = self.accounts.bound(proof_hash(self.desk.realm(), proof)).await?;
+        let bound = self.desk.standing().accounts().bound(proof_hash(self.desk.realm(), proof)).await?;
         let Some((_, owner)) = bound.first().copied() else { return stale() };
-        let Some(account) = self.accounts.find(owner).await? else { return stale() };
+        let Some(account) = self.desk.standing().find(owner).await? else { return stale() };
         if account.disabled {
             return Ok(Outcome::Refused(AuthError::Disabled));
         }

@@ -11,6 +11,7 @@ use super::{
     identity::{self, Health},
     meters::{Admission, AtGate, Kind, Meters, Source},
     realm::Realm,
+    standing::Standing,
     tokens::Tokens,
 };
 use crate::{
@@ -92,7 +93,8 @@ impl Gate {
         tasks: Tasks,
         meters: Arc<Meters>,
     ) -> Result<Self, String> {
-        let realm = Realm::open(&settings, identity, guesses, &accounts, &clock, &tasks, &meters)?;
+        let standing = Arc::new(Standing::new(accounts, clock.clone()));
+        let realm = Realm::open(&settings, identity, guesses, &standing, &clock, &tasks, &meters)?;
         Self::holding(settings, Realms::only(&identity.realm), vec![realm], meters.gate.clone())
     }
 

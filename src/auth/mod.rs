@@ -25,6 +25,7 @@ mod provisioning;
 pub mod realm;
 mod refused_keys;
 mod revalidation;
+pub mod standing;
 pub mod sweeper;
 mod throttle;
 pub mod tokens;

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{credentials, passwords};
+use super::{credentials, passwords, standing::Standing};
 pub use crate::db::{KeptKey, Person, Search};
 use crate::{
     db::{Change, Credentials, LOCAL_REALM, Operations, StoreError},
@@ -94,6 +94,8 @@ pub struct Operators {
     credentials: Arc<dyn Credentials>,
     clock: Arc<dyn Clock>,
     pepper: Arc<SecretString>,
+    /// Where this process remembers users.
+    standing: Option<Arc<Standing>>,
 }
 
 impl Operators {
@@ -104,7 +106,21 @@ impl Operators {
         clock: Arc<dyn Clock>,
         pepper: SecretString,
     ) -> Self {
-        Self { facts, credentials, clock, pepper: Arc::new(pepper) }
+        Self { facts, credentials, clock, pepper: Arc::new(pepper), standing: None }
+    }
+
+    /// The same, whose deeds the gate of this process heeds at once.
+    #[must_use]
+    pub fn heeded_by(self, standing: Arc<Standing>) -> Self {
+        Self { standing: Some(standing), ..self }
+    }
+
+    async fn apply(&self, change: Change<'_>, entry: &Entry) -> Result<bool, StoreError> {
+        let changed = self.facts.apply(change, entry).await?;
+        if let Some(standing) = &self.standing {
+            standing.forget();
+        }
+        Ok(changed)
     }
 
     /// The time by which keys are judged.
@@ -178,7 +194,7 @@ impl Operators {
         } else {
             ""
         });
-        match self.facts.apply(Change::AddUser(&person, phc.as_deref()), &entry).await {
+        match self.apply(Change::AddUser(&person, phc.as_deref()), &entry).await {
             Ok(_) => Ok(person),
             Err(StoreError::Conflict) => {
                 let name = &person.user.username;
@@ -200,7 +216,7 @@ impl Operators {
         if disabled && by.user() == Some(id) {
             return self.refuse(entry, "nobody can disable themselves; `chunkgate user disable` can").await;
         }
-        self.facts.apply(Change::SetDisabled(id, disabled), &entry).await?;
+        self.apply(Change::SetDisabled(id, disabled), &entry).await?;
         self.person(by, id).await
     }
 
@@ -211,7 +227,7 @@ impl Operators {
     pub async fn set_admin(&self, by: &Operator, id: UserId, admin: bool) -> Result<Person, OperatorError> {
         let deed = if admin { Deed::UserPromote } else { Deed::UserDemote };
         let entry = self.about_user(by, deed, id).await?;
-        self.facts.apply(Change::SetAdmin(id, admin), &entry).await?;
+        self.apply(Change::SetAdmin(id, admin), &entry).await?;
         self.person(by, id).await
     }
 
@@ -227,7 +243,7 @@ impl Operators {
     ) -> Result<Person, OperatorError> {
         let entry = self.about_user(by, Deed::UserPassword, id).await?;
         let phc = hashed(password).await?;
-        self.facts.apply(Change::SetPassword(id, &phc), &entry).await?;
+        self.apply(Change::SetPassword(id, &phc), &entry).await?;
         self.person(by, id).await
     }
 
@@ -270,7 +286,7 @@ impl Operators {
             let why = "users of an identity server have their keys there; only local users have them here";
             return self.refuse(Entry { object: Object::user(Some(of), &owner.username), ..entry }, why).await;
         }
-        self.facts.apply(Change::AddKey(&kept), &entry).await?;
+        self.apply(Change::AddKey(&kept), &entry).await?;
         Ok((key, kept))
     }
 
@@ -296,7 +312,7 @@ impl Operators {
         let until = old.expires.map_or(ends, |end| end.min(ends));
         let entry = Entry::new(by, Deed::KeyRotate, Object::key(id, &owner), now);
         let entry = entry.saying(format!("followed by {}", kept.id));
-        if !old.is_good(now) || !self.facts.apply(Change::RotateKey(id, &kept, until), &entry).await? {
+        if !old.is_good(now) || !self.apply(Change::RotateKey(id, &kept, until), &entry).await? {
             return self
                 .refuse(entry, format!("the key {id} is no longer good or already rotated; create a new one"))
                 .await;
@@ -311,7 +327,7 @@ impl Operators {
     pub async fn revoke_key(&self, by: &Operator, id: KeyId) -> Result<(KeptKey, String), OperatorError> {
         let (_, owner) = self.key(by, id).await?;
         let entry = Entry::new(by, Deed::KeyRevoke, Object::key(id, &owner), self.now());
-        self.facts.apply(Change::RevokeKey(id), &entry).await?;
+        self.apply(Change::RevokeKey(id), &entry).await?;
         self.key(by, id).await
     }
 

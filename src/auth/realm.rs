@@ -15,9 +15,9 @@ use super::{
     identity::{self, Client, Health},
     meters::Meters,
     revalidation::Revalidation,
+    standing::Standing,
 };
 use crate::{
-    db::Accounts,
     domain::{Clock, revalidation::Rule},
     worker::Tasks,
 };
@@ -39,7 +39,7 @@ impl Realm {
         settings: &Settings,
         identity: &identity::Settings,
         guesses: &Arc<Throttle>,
-        accounts: &Arc<dyn Accounts>,
+        standing: &Arc<Standing>,
         clock: &Arc<dyn Clock>,
         tasks: &Tasks,
         meters: &Arc<Meters>,
@@ -51,15 +51,13 @@ impl Realm {
         }
         let client = Arc::new(Client::new(identity, clock.clone(), meters.clone())?);
         let rule = Rule { every: identity.revalidate_every, stale: identity.stale_if_error };
-        let (asked, accounts, clock, tasks) = (client.clone(), accounts.clone(), clock.clone(), tasks.clone());
+        let (asked, standing, clock, tasks) = (client.clone(), standing.clone(), clock.clone(), tasks.clone());
         let again =
-            Revalidation::new(rule, asked.clone(), accounts.clone(), clock.clone(), tasks.clone(), meters.clone());
-        let desk = Arc::new(Desk::new(asked, rule, identity.sign_up, accounts.clone(), clock.clone(), tasks, meters));
+            Revalidation::new(rule, asked.clone(), standing.clone(), clock.clone(), tasks.clone(), meters.clone());
+        let desk = Arc::new(Desk::new(asked, rule, identity.sign_up, standing, clock.clone(), tasks, meters));
         let authenticator = |method| -> Box<dyn Authenticator> {
             match method {
-                Method::Signature => {
-                    Box::new(Federated::new(&settings.signature, desk.clone(), accounts.clone(), clock.clone()))
-                }
+                Method::Signature => Box::new(Federated::new(&settings.signature, desk.clone(), clock.clone())),
                 Method::ApiKey | Method::Basic => Box::new(Delegated::new(method, desk.clone(), guesses.clone())),
             }
         };

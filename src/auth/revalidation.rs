@@ -19,10 +19,11 @@ use super::{
     gate::{Outcome, unavailable},
     identity::{self, Answer, Status, code},
     meters::{Judged, Meters},
+    standing::Standing,
     verdicts::{Proven, Refusal, Settled, Verdict, Verdicts},
 };
 use crate::{
-    db::{Account, Accounts, StoreError},
+    db::{Account, StoreError},
     domain::{
         Clock, Timestamp, UserId, before,
         principal::{Limits, Principal},
@@ -46,7 +47,7 @@ pub(super) struct Revalidation {
 struct Asking {
     rule: Rule,
     client: Arc<identity::Client>,
-    accounts: Arc<dyn Accounts>,
+    standing: Arc<Standing>,
     clock: Arc<dyn Clock>,
     meters: Arc<Meters>,
     in_vain: Cache<UserId, Timestamp>,
@@ -58,14 +59,14 @@ impl Revalidation {
     pub(super) fn new(
         rule: Rule,
         client: Arc<identity::Client>,
-        accounts: Arc<dyn Accounts>,
+        standing: Arc<Standing>,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
         meters: Arc<Meters>,
     ) -> Self {
         let flights = Verdicts::new(clock.clone(), tasks, Judged::Again, meters.clone());
         let in_vain = Cache::builder().max_capacity(ENTRIES).time_to_live(2 * PAUSE).build();
-        let asking = Asking { rule, client, accounts, clock, meters, in_vain, not_offered: NEVER.into() };
+        let asking = Asking { rule, client, standing, clock, meters, in_vain, not_offered: NEVER.into() };
         Self { asking: Arc::new(asking), flights }
     }
 
@@ -138,7 +139,7 @@ impl Asking {
         let said = answer.code.as_deref().unwrap_or_default();
         match answer.status {
             Status::Active if answer.user.as_ref().is_some_and(|user| user.id == account.subject) => {
-                self.accounts.revalidated(account.user.id, asked, before(asked, self.rule.every)).await?;
+                self.standing.revalidated(account.user.id, asked, before(asked, self.rule.every)).await?;
                 Ok(proven(account))
             }
             Status::Active => Ok(Verdict::CannotCheck),
@@ -146,7 +147,8 @@ impl Asking {
             Status::Denied => {
                 tracing::info!(user.id = %account.user.id, identity.code = said, "the user may not go on");
                 let (realm, now) = (&account.user.realm, self.clock.now());
-                self.accounts.set_disabled(realm, &account.subject, true, now).await?;
+                self.standing.accounts().set_disabled(realm, &account.subject, true, now).await?;
+                self.standing.forget();
                 Ok(Verdict::Refused(Refusal::Disabled))
             }
             Status::Unsupported => {

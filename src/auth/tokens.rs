@@ -4,15 +4,15 @@
 //! signature and an outage of the identity server. A token gives less than the proof it was minted after, never more: one
 //! upload, no creation, and of the other deeds those that the proof was good for.
 //!
-//! What a token says is believed because this service signed it; what may have changed since is looked up at each use:
-//! whether the user is disabled, and whether the user's epoch was raised. Whose the upload is now, the core asks as for
+//! What a token says is believed because this service signed it; what may have changed since is looked up,
+//! once a second (`standing`): whether the user is disabled, and whether the user's epoch was raised. Whose the upload is now, the core asks as for
 //! everybody.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{AuthError, credentials::TokenProof, gate::Outcome, keyring::Keyring};
+use super::{AuthError, credentials::TokenProof, gate::Outcome, keyring::Keyring, standing::Standing};
 use crate::{
-    db::{Account, Accounts, StoreError},
+    db::{Account, StoreError},
     domain::{
         Clock,
         principal::{Limits, Nonce, Owner, Principal, Reach, User},
@@ -48,19 +48,14 @@ pub struct Tokens {
     /// Whether tokens of uploads without an owner admit.
     anonymous: bool,
     ring: Arc<Keyring>,
-    accounts: Arc<dyn Accounts>,
+    standing: Arc<Standing>,
     clock: Arc<dyn Clock>,
 }
 
 impl Tokens {
     /// Tokens signed with the keys of `ring`.
-    pub fn new(
-        settings: &super::Settings,
-        ring: Arc<Keyring>,
-        accounts: Arc<dyn Accounts>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self { life: settings.tokens.life, anonymous: settings.anonymous, ring, accounts, clock }
+    pub fn new(settings: &super::Settings, ring: Arc<Keyring>, standing: Arc<Standing>, clock: Arc<dyn Clock>) -> Self {
+        Self { life: settings.tokens.life, anonymous: settings.anonymous, ring, standing, clock }
     }
 
     /// The token that goes with the answer to a write, if one is due.
@@ -93,7 +88,7 @@ impl Tokens {
         if (user.is_none() && token.owner != Owner::Nobody) || !may(user.as_ref()) {
             return Ok(Err(AuthError::Invalid));
         }
-        Ok(self.standing(&token, account.as_ref()).map(|()| (principal(user, token), account)))
+        Ok(self.is_good(&token, account.as_ref()).map(|()| (principal(user, token), account)))
     }
 
     /// What the text says, if one of our keys signed it.
@@ -105,13 +100,17 @@ impl Tokens {
     /// Whose the token is.
     async fn account(&self, token: &Token) -> Result<Option<Account>, StoreError> {
         match token.owner {
-            Owner::User(id) => self.accounts.find(id).await,
+            Owner::User(id) => match self.standing.find(id).await? {
+                // Of another epoch may also be one that was minted a moment ago.
+                Some(account) if account.user.epoch != token.epoch => self.standing.look(id).await,
+                account => Ok(account),
+            },
             Owner::Nobody => Ok(None),
         }
     }
 
     /// Whether the token is good today.
-    fn standing(&self, token: &Token, account: Option<&Account>) -> Result<(), AuthError> {
+    fn is_good(&self, token: &Token, account: Option<&Account>) -> Result<(), AuthError> {
         match account {
             _ if token.expires <= self.clock.now() => Err(AuthError::TokenExpired),
             None if self.anonymous => Ok(()),

@@ -14,7 +14,7 @@ const CHUNKS: u64 = 40;
 
 /// Finding the upload, finding it again under its lock, moving its offset.
 const CORE: usize = 3;
-/// Whether the user is disabled, and which epoch is theirs.
+/// Whether the user is disabled, and which epoch is theirs: once a second.
 const USER: usize = 1;
 
 type Fields = Vec<(String, String)>;
@@ -63,7 +63,7 @@ fn token_alone(_: &Fields, first: &Answer) -> Fields {
 }
 
 #[tokio::test]
-async fn a_warm_gate_asks_nobody_and_looks_once_at_the_user() {
+async fn a_warm_gate_asks_nobody_and_looks_at_the_user_now_and_then() {
     let identity = Scripted::start(&[Mode::Ok]).await;
     let url = identity.url();
     let app = TestApp::with(|config| (config.auth.anonymous, config.identity.url) = (true, url)).await;
@@ -76,7 +76,7 @@ async fn a_warm_gate_asks_nobody_and_looks_once_at_the_user() {
         ("a token", statements(&identity, &ann, token_alone).await),
     ] {
         let (usual, most) = (counts[counts.len() / 2], counts[counts.len() - 1]);
-        assert_eq!((usual, most), (CORE + USER, CORE + USER), "{what}: {counts:?}");
+        assert!(usual == CORE && most <= CORE + USER, "{what}: {counts:?}");
     }
     app.stop().await;
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use chunkgate::{
-    auth::{AuthError, Gate, Judge, Method, Presented, Settings, Throttle, identity, passwords},
+    auth::{AuthError, Gate, Judge, Method, Presented, Settings, Throttle, identity, passwords, standing::LIFE},
     db::{self, Stores},
     domain::{
         principal::{Principal, Reach, Scopes},
@@ -311,6 +311,7 @@ async fn a_disabled_user_is_refused_whatever_is_remembered() {
         let house = House::asking(&server.url());
         let user = house.admit(&ann(kind)).await.expect("admitted").user.expect("a user");
         house.accounts.disable_by_operator(user.id);
+        house.clock.advance(LIFE);
         for _ in 0..12 {
             assert_eq!(house.refusal(&ann(kind)).await, AuthError::Disabled, "and no guess");
         }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use chunkgate::{
     app,
+    auth::standing::LIFE,
     domain::{Clock as _, Timestamp, after, before},
 };
 use serde_json::{Value, json};
@@ -148,7 +149,7 @@ async fn a_flush_ends_everybodys_tokens_and_an_update_nobodys() {
 }
 
 #[tokio::test]
-async fn what_one_service_hears_holds_at_the_other_with_its_next_request() {
+async fn what_one_service_hears_holds_at_the_other_a_second_later() {
     let identity = Scripted::start(&[Mode::Ok]).await;
     let app = listening(&identity).await;
     let mut config = app.config.clone();
@@ -164,11 +165,13 @@ async fn what_one_service_hears_holds_at_the_other_with_its_next_request() {
     by_signature().await.expect(200);
 
     told(&app, "e1", "user.disabled").await;
+    app.clock.advance(LIFE);
     by_signature().await.expect(403);
     status(&bearer_there, &id).await.expect(403);
     told(&app, "e2", "user.enabled").await;
     by_signature().await.expect(200);
     told(&app, "e3", "session.revoked").await;
+    app.clock.advance(LIFE);
     identity.set(Mode::Deny(200, "invalid_signature", json!({})));
     by_signature().await.expect(401);
     second.stop(std::future::pending()).await;

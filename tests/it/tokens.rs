@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use chunkgate::{
     app,
-    auth::Method,
+    auth::{Method, standing::LIFE},
     config::Config,
     db::{self, Change, Stores},
     domain::{
@@ -274,6 +274,7 @@ async fn disabling_a_user_and_revoking_a_key_end_every_token_made_before() {
         stores.accounts.set_disabled("default", "subject-alice", disabled, now).await.expect("done");
     };
     disable(true).await;
+    app.clock.advance(LIFE);
     bearer.chunk(Some(&id), Some((5, 9, 20)), b"56789").await.expect(403);
     disable(false).await;
     assert_eq!(status(&bearer, &id).await.expect(401).json()["code"], "token_expired");
@@ -281,6 +282,7 @@ async fn disabling_a_user_and_revoking_a_key_end_every_token_made_before() {
     let bearer = app.bearer(&token(&alice.chunk(Some(&id), Some((5, 9, 20)), b"56789").await.expect(200)));
     bearer.chunk(Some(&id), Some((10, 14, 20)), b"abcde").await.expect(200);
     revoke_a_key_of_alice(&stores, &app).await;
+    app.clock.advance(LIFE);
     bearer.chunk(Some(&id), Some((15, 19, 20)), b"fghij").await.expect(401);
     alice.chunk(Some(&id), Some((15, 19, 20)), b"fghij").await.expect(200);
     stores.close().await;
@@ -318,6 +320,7 @@ async fn a_token_is_for_no_more_than_the_key_was() {
     bearer.cancel(&id).await.expect(403);
     let revoked = operate(&stores.operations, Change::RevokeKey(number), app.clock.now()).await;
     assert!(revoked.expect("answers"));
+    app.clock.advance(LIFE);
     raw_chunk(&bearer, None, (6, 7, 8), b"67").await.expect(401);
     stores.close().await;
     app.stop().await;
@@ -416,8 +419,9 @@ async fn services_on_one_database_accept_each_others_tokens() {
     .await;
     status(&at(&alice, &token(&fresh)), &fresh.id()).await.expect(200);
 
-    // What one of them hears of a user holds at the other at once.
+    // What anybody hears of a user holds at both a moment later.
     revoke_a_key_of_alice(&stores, &app).await;
+    app.clock.advance(LIFE);
     for caller in [&alice, &alice_there] {
         status(&at(caller, &token(&fresh)), &fresh.id()).await.expect(401);
     }
@@ -442,7 +446,7 @@ async fn a_page_of_another_origin_may_read_and_send_tokens() {
 
 #[tokio::test]
 async fn an_unreachable_database_says_nothing_about_a_token() {
-    use chunkgate::auth::{AuthError, Gate, Presented, Settings, keyring::Keyring, tokens::Tokens};
+    use chunkgate::auth::{AuthError, Gate, Presented, Settings, keyring::Keyring, standing::Standing, tokens::Tokens};
 
     use crate::support::identity::MemoryAccounts;
     let app = TestApp::start().await;
@@ -451,7 +455,8 @@ async fn an_unreachable_database_says_nothing_about_a_token() {
     let (settings, accounts) = (Settings::default(), Arc::new(MemoryAccounts::default()));
     let ring = Keyring::open(stores.token_keys.clone(), app.clock.clone(), settings.tokens.rotate_every).await;
     let ring = Arc::new(ring.expect("answers"));
-    let tokens = Tokens::new(&settings, ring, accounts.clone(), app.clock.clone());
+    let standing = Arc::new(Standing::new(accounts.clone(), app.clock.clone()));
+    let tokens = Tokens::new(&settings, ring, standing, app.clock.clone());
     let gate = Gate::new(settings, "default", Vec::new()).minting(tokens);
     let presented = Presented { headers: vec![("upload-token".into(), token(&first))], ..Presented::default() };
     assert_eq!(gate.admit(&presented).await.expect_err("nobody of that id"), AuthError::Invalid);

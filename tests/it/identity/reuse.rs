@@ -1,5 +1,7 @@
 //! The window, what a proof may be used for again, and who may use it.
 
+use chunkgate::auth::standing::LIFE;
+
 use super::*;
 
 #[tokio::test]
@@ -37,6 +39,7 @@ async fn reuse_within_the_window_and_afterwards_for_what_was_created() {
     let forged = triple("key", &NOW.to_string(), &"0".repeat(64));
     assert!(matches!(house.refusal(&forged).await, AuthError::Stale { .. }), "the binding is the whole proof's");
     house.accounts.disable_by_operator(user.id);
+    house.clock.advance(LIFE);
     assert_eq!(house.refusal(&ann()).await, AuthError::Disabled);
 }
 
@@ -79,6 +82,7 @@ async fn a_broken_database_refuses_nobody() {
         house.accounts.break_down(false);
         assert!(house.admit(&ann()).await.is_ok());
         house.accounts.break_down(true);
+        house.clock.advance(LIFE);
         assert!(unavailable(&house.refusal(&ann()).await));
     }
 }
@@ -96,6 +100,7 @@ async fn disabled_and_enabled_again() {
     assert!(house.admit(&at(2)).await.is_ok());
     assert!(!house.accounts.is_disabled_by_identity("u1"));
     house.accounts.disable_by_operator(user.id);
+    house.clock.advance(LIFE);
     assert_eq!(house.refusal(&at(2)).await, AuthError::Disabled);
     assert_eq!(house.refusal(&at(3)).await, AuthError::Disabled, "what an operator disabled stays so");
 }
