@@ -144,7 +144,12 @@ impl Desk {
     /// the user, here or at another node, after the identity server was asked.
     async fn as_of_now(&self, verdict: Verdict) -> Result<Option<Verdict>, StoreError> {
         let Verdict::Proven(proven) = verdict else { return Ok(Some(verdict)) };
-        Ok(match self.standing.find(proven.user.id).await? {
+        let account = match self.standing.find(proven.user.id).await? {
+            // The verdict is younger than what is remembered.
+            Some(account) if account.user.epoch < proven.user.epoch => self.standing.look(proven.user.id).await?,
+            account => account,
+        };
+        Ok(match account {
             Some(account) if account.disabled => Some(Verdict::Refused(Refusal::Disabled)),
             Some(account) if account.standing.last_event > proven.as_of => None,
             Some(account) => {

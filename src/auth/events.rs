@@ -99,8 +99,10 @@ impl Events {
         self.judge(realm, events).inspect_err(|_| meters.events.one(Told::Refused))?;
         let mut news = Vec::with_capacity(events.len());
         for event in events {
-            let is_news = self.store.hear(realm, event, self.clock.now()).await?;
+            let heard = self.store.hear(realm, event, self.clock.now()).await;
+            // Also where nobody knows how the transaction ended.
             self.standing.forget();
+            let is_news = heard?;
             tracing::info!(
                 event.id,
                 event.realm,

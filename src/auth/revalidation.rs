@@ -9,7 +9,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicI64, Ordering},
+    atomic::{AtomicBool, AtomicI64, Ordering},
 };
 
 use moka::sync::Cache;
@@ -53,6 +53,8 @@ struct Asking {
     in_vain: Cache<UserId, Timestamp>,
     /// When the server last said that it has no such route, in microseconds.
     not_offered: AtomicI64,
+    /// Whether it ever answered there. Then a missing route is an outage, of a proxy before it for instance.
+    offered: AtomicBool,
 }
 
 impl Revalidation {
@@ -66,7 +68,8 @@ impl Revalidation {
     ) -> Self {
         let flights = Verdicts::new(clock.clone(), tasks, Judged::Again, meters.clone());
         let in_vain = Cache::builder().max_capacity(ENTRIES).time_to_live(2 * PAUSE).build();
-        let asking = Asking { rule, client, standing, clock, meters, in_vain, not_offered: NEVER.into() };
+        let asking =
+            Asking { rule, client, standing, clock, meters, in_vain, not_offered: NEVER.into(), offered: false.into() };
         Self { asking: Arc::new(asking), flights }
     }
 
@@ -125,10 +128,7 @@ impl Asking {
                 self.not_offered.store(NEVER, Ordering::Relaxed);
                 self.heard(&answer, account, asked).await
             }
-            Ok(None) => {
-                self.note_not_offered();
-                Ok(proven(account))
-            }
+            Ok(None) => Ok(self.without_route(account)),
             // It never had the route, and now it is away: nothing is known that was known before.
             Err(_) if self.was_not_offered_since(Timestamp::MIN) => Ok(proven(account)),
             Err(_) => Ok(Verdict::CannotCheck),
@@ -136,6 +136,9 @@ impl Asking {
     }
 
     async fn heard(&self, answer: &Answer, account: &Account, asked: Timestamp) -> Result<Verdict, StoreError> {
+        if answer.status != Status::Unsupported {
+            self.offered.store(true, Ordering::Relaxed);
+        }
         let said = answer.code.as_deref().unwrap_or_default();
         match answer.status {
             Status::Active if answer.user.as_ref().is_some_and(|user| user.id == account.subject) => {
@@ -151,11 +154,16 @@ impl Asking {
                 self.standing.forget();
                 Ok(Verdict::Refused(Refusal::Disabled))
             }
-            Status::Unsupported => {
-                self.note_not_offered();
-                Ok(proven(account))
-            }
+            Status::Unsupported => Ok(self.without_route(account)),
         }
+    }
+
+    fn without_route(&self, account: &Account) -> Verdict {
+        if self.offered.load(Ordering::Relaxed) {
+            return Verdict::CannotCheck;
+        }
+        self.note_not_offered();
+        proven(account)
     }
 
     fn note_not_offered(&self) {

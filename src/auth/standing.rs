@@ -7,7 +7,13 @@
 //!
 //! What is deliberately not here: proof. Who stands here has still to prove who they are with every request.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use moka::sync::Cache;
 
@@ -25,13 +31,15 @@ pub struct Standing {
     accounts: Arc<dyn Accounts>,
     clock: Arc<dyn Clock>,
     seen: Cache<UserId, (Timestamp, Account)>,
+    /// How often something was heeded. What was asked before that is not remembered after it.
+    heeded: AtomicU64,
 }
 
 impl Standing {
     /// Has seen nobody.
     pub fn new(accounts: Arc<dyn Accounts>, clock: Arc<dyn Clock>) -> Self {
         let seen = Cache::builder().max_capacity(ENTRIES).time_to_live(LIFE).build();
-        Self { accounts, clock, seen }
+        Self { accounts, clock, seen, heeded: AtomicU64::new(0) }
     }
 
     /// The store of users.
@@ -56,24 +64,29 @@ impl Standing {
     /// The user of that id as it stands now.
     pub(super) async fn look(&self, id: UserId) -> Result<Option<Account>, StoreError> {
         // Before the question: what is remembered is never younger than it says.
-        let now = self.clock.now();
+        let (now, heeded) = (self.clock.now(), self.heeded.load(Ordering::SeqCst));
         let account = self.accounts.find(id).await?;
         match &account {
             Some(account) if !account.disabled => self.seen.insert(id, (now, account.clone())),
             _ => self.seen.invalidate(&id),
+        }
+        if self.heeded.load(Ordering::SeqCst) != heeded {
+            self.seen.invalidate(&id);
         }
         Ok(account)
     }
 
     /// Notes that the user was active then, unless it is known of a time after `worth`.
     pub(super) async fn revalidated(&self, id: UserId, at: Timestamp, worth: Timestamp) -> Result<(), StoreError> {
-        self.accounts.revalidated(id, at, worth).await?;
+        let noted = self.accounts.revalidated(id, at, worth).await;
+        self.heeded.fetch_add(1, Ordering::SeqCst);
         self.seen.invalidate(&id);
-        Ok(())
+        noted
     }
 
     /// Something was done to a user, or told of one: everybody is looked at again.
     pub fn forget(&self) {
+        self.heeded.fetch_add(1, Ordering::SeqCst);
         self.seen.invalidate_all();
     }
 }

@@ -177,6 +177,21 @@ async fn a_signature_after_its_window_is_asked_about_too() {
 }
 
 #[tokio::test]
+async fn a_route_that_was_there_and_is_missing_is_an_outage() {
+    let identity = Scripted::start(&[Mode::Ok]).await;
+    let app = asking(&identity).await;
+    let (id, bearer) = begun(&app).await;
+    app.clock.advance(16 * MINUTE);
+    status(&bearer, &id).await.expect(200);
+    identity.set(Mode::Page(404));
+    app.clock.advance(16 * MINUTE);
+    status(&bearer, &id).await.expect(200);
+    app.clock.advance(10 * MINUTE);
+    status(&bearer, &id).await.expect(503);
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn local_users_are_nobody_elses_business() {
     let identity = Scripted::start(&[Mode::Page(500)]).await;
     let url = identity.url();
