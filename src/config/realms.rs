@@ -192,7 +192,8 @@ fn check_host(host: &str) -> Result<(), String> {
 fn beside_doors(prefix: &str, config: &Config) -> Result<(), String> {
     let completion = format!("{}_complete", config.multipart.prefix);
     let doors = [("multipart.prefix", &config.multipart.prefix), ("multipart.prefix", &completion)];
-    let taken = doors.into_iter().chain([("raw.prefix", &config.raw.prefix)]).find(|(_, door)| nest(prefix, door));
+    let others = [("raw.prefix", &config.raw.prefix), ("tus.prefix", &config.tus.prefix)];
+    let taken = doors.into_iter().chain(others).find(|(_, door)| nest(prefix, door));
     taken.map_or(Ok(()), |(key, door)| Err(format!("is above, at or below {door}, see {key}")))
 }
 

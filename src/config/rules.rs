@@ -11,7 +11,7 @@ use secrecy::ExposeSecret as _;
 use super::{Config, realms};
 use crate::{
     auth::identity::{Settings as Identity, check_name},
-    domain::token::LONGEST_LIFE,
+    domain::{realms::is_at_or_below, token::LONGEST_LIFE},
 };
 
 /// First path segments that belong to the service itself.
@@ -202,11 +202,9 @@ fn tus(config: &Config, found: &mut Findings) {
     if let Err(reason) = prefix(own) {
         found.push(("tus.prefix", reason));
     }
-    let below =
-        |path: &str, other: &str| path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let completion = format!("{}_complete", config.multipart.prefix);
     for taken in [&config.multipart.prefix, &completion, &config.raw.prefix] {
-        if below(own, taken) || below(taken, own) {
+        if is_at_or_below(own, taken) || is_at_or_below(taken, own) {
             found.push(("tus.prefix", format!("{own} and {taken} of another door would share paths")));
         }
     }

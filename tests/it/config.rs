@@ -136,6 +136,7 @@ fn each_wrong_value_of_a_realm_is_told() {
         ),
         ("path_prefixes = ['/chunked_upload_complete/x']", "", "2:1 realms.acme.path_prefixes"),
         ("path_prefixes = ['/chunked_uploads/x']", "", "2:1 realms.acme.path_prefixes"),
+        ("path_prefixes = ['/files']", "", "2:1 realms.acme.path_prefixes"),
         ("path_prefixes = ['/a', '/a/b']", "", "2:1 realms.acme.path_prefixes: `/a/b` is above, at or below another"),
         ("key_prefixes = ['']", "", "2:1 realms.acme.key_prefixes: `` must be 1 to 64 visible"),
         ("key_prefixes = ['cg_1']", "", "2:1 realms.acme.key_prefixes: `cg_1` overlaps with cg_"),
