@@ -366,8 +366,8 @@ pub struct Advance {
     pub digest: Option<KeptDigest>,
     /// Until when bytes are accepted from now on.
     pub expires: Timestamp,
-    /// The owner, and how many bytes its uploads may take together with this move.
-    pub within: Option<(UserId, u64)>,
+    /// The owner, and what its uploads may take together with this move.
+    pub within: Option<(UserId, Allowance)>,
     /// When this happened.
     pub now: Timestamp,
 }

@@ -16,7 +16,7 @@ use crate::domain::{
     Timestamp, UploadId, UserId,
     digest::{Algorithm, Digest},
     hex,
-    limits::{Allowance, Kept, Usage},
+    limits::{Allowance, Kept, Remaining, Usage},
     principal::{Binding, Owner, Spend},
     upload::{KeptDigest, Placement, Refusal, State, Upload},
 };
@@ -32,7 +32,8 @@ macro_rules! select {
         concat!(
             "SELECT id, owner, filename, content_type, state, offset_bytes, size_bytes, digest_algorithm, ",
             "digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes, ",
-            "max_total_bytes, max_chunk_bytes, requests_per_minute, ttl_seconds, metadata, completes FROM uploads ",
+            "max_total_bytes, max_chunk_bytes, requests_per_minute, ttl_seconds, metadata, completes, ",
+            "remaining_bytes, remaining_as_of FROM uploads ",
             $rest
         )
     };
@@ -41,9 +42,10 @@ macro_rules! select {
 const INSERT: &str = "
     INSERT INTO uploads (id, owner, filename, content_type, state, offset_bytes, size_bytes, digest_algorithm,
         digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes,
-        max_total_bytes, max_chunk_bytes, requests_per_minute, ttl_seconds, metadata, completes)
+        max_total_bytes, max_chunk_bytes, requests_per_minute, ttl_seconds, metadata, completes,
+        remaining_bytes, remaining_as_of)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-        $24)";
+        $24, $25, $26)";
 
 // Two exclusive bindings of a proof meet in the primary key, an exclusive and a shared one in this condition.
 const BIND: &str = "
@@ -192,12 +194,11 @@ impl<DB: Dialect> Uploads for Store<DB> {
             .bind(advance.expires.as_microsecond())
             .bind(advance.now.as_microsecond())
             .bind(count("tail_start", advance.tail_start)?);
-        let Some((owner, max_total_bytes)) = advance.within else {
+        let Some((owner, allowance)) = advance.within else {
             return Ok(self.change(query).await? == 1);
         };
         let mut tx = self.begin().await?;
-        let beside = usage::held(&mut tx, owner, id, Timestamp::MAX, advance.now).await?;
-        let allowance = Allowance { max_total_bytes: Some(max_total_bytes), ..Allowance::default() };
+        let beside = usage::held(&mut tx, owner, id, allowance.since(), advance.now).await?;
         if allowance.hold(&beside, advance.size.unwrap_or(advance.to)).is_err() {
             return Ok(false);
         }
@@ -319,7 +320,9 @@ fn insert<DB: Dialect>(upload: &Upload) -> Result<Statement<'static, DB>, StoreE
         .bind(upload.kept.requests_per_minute.map(|limit| count("requests_per_minute", limit)).transpose()?)
         .bind(upload.kept.ttl_seconds.map(|limit| count("ttl_seconds", limit)).transpose()?)
         .bind(upload.metadata.clone())
-        .bind(upload.completes))
+        .bind(upload.completes)
+        .bind(upload.kept.remaining.map(|rest| count("remaining_bytes", rest.bytes)).transpose()?)
+        .bind(upload.kept.remaining.map(|rest| rest.as_of.as_microsecond())))
 }
 
 async fn spend_within<DB: Dialect>(tx: &mut Transaction<'static, DB>, spend: Option<Spend>) -> Result<(), StoreError> {
@@ -381,7 +384,13 @@ fn kept<DB: Dialect>(row: &Fields<'_, DB>) -> Result<Kept, StoreError> {
         max_chunk_bytes: row.maybe_count("max_chunk_bytes")?,
         requests_per_minute: row.maybe_count("requests_per_minute")?,
         ttl_seconds: row.maybe_count("ttl_seconds")?,
+        remaining: remaining(row)?,
     })
+}
+
+fn remaining<DB: Dialect>(row: &Fields<'_, DB>) -> Result<Option<Remaining>, StoreError> {
+    let (bytes, as_of) = (row.maybe_count("remaining_bytes")?, row.maybe_time("remaining_as_of")?);
+    Ok(bytes.zip(as_of).map(|(bytes, as_of)| Remaining { bytes, as_of }))
 }
 
 /// Once the upload is complete only the algorithm is left, and the state is empty: a repeated completion still has to

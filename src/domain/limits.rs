@@ -58,6 +58,8 @@ pub struct Kept {
     pub requests_per_minute: Option<u64>,
     /// [`Limits::upload_ttl`], in seconds.
     pub ttl_seconds: Option<u64>,
+    /// [`Limits::remaining`]
+    pub remaining: Option<Remaining>,
 }
 
 /// What the uploads of a user may take together.
@@ -116,6 +118,7 @@ impl Limits {
             max_chunk_bytes: holdable(self.max_chunk_bytes),
             requests_per_minute: holdable(self.requests_per_minute),
             ttl_seconds: holdable(self.upload_ttl.map(|life| life.as_secs())),
+            remaining: self.remaining.filter(|rest| holdable(Some(rest.bytes)).is_some()),
         }
     }
 }
@@ -144,7 +147,15 @@ impl Kept {
             max_chunk_bytes: smaller(self.max_chunk_bytes, now.max_chunk_bytes),
             requests_per_minute: smaller(self.requests_per_minute, now.requests_per_minute),
             ttl_seconds: smaller(self.ttl_seconds, now.ttl_seconds),
+            // What is told later may have this upload in it already.
+            remaining: self.remaining,
         }
+    }
+
+    /// What holds for it and all other uploads of the user together, while it grows.
+    pub fn allowance(&self) -> Allowance {
+        let Self { max_total_bytes, remaining, .. } = *self;
+        Allowance { max_total_bytes, remaining, max_concurrent_uploads: None }
     }
 
     /// Until when an upload accepts bytes whose life counts from `at`; `service` is the life that the service grants.

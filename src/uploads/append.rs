@@ -16,7 +16,7 @@ use super::{
 use crate::{
     db::{Advance, StoreError},
     domain::{
-        Timestamp, UploadId,
+        UploadId,
         digest::Running,
         limits::{Allowance, holdable, smaller},
         names,
@@ -65,13 +65,13 @@ impl Uploads {
         };
         let refused = |error: &UploadError| self.parts.meters.chunks.one(Outcome::refused(error));
         let (guard, upload, plan, born) = admitted.inspect_err(refused)?;
-        let (core, by, guard) = (self.clone(), by.clone(), Arc::new(guard));
+        let (core, by, guard, admitted) = (self.clone(), by.clone(), Arc::new(guard), self.now());
         self.detached(async move {
             let meters = &core.parts.meters;
             let _receiving = meters.receiving.hold(());
             let outcome = core.pump(upload, plan, keep, body, guard.clone(), born).await;
             meters.chunks.one(Outcome::of(&outcome));
-            core.complete_if_all_there(&by, outcome?, &guard).await
+            core.complete_if_all_there(&by, outcome?, admitted, &guard).await
         })
         .await
     }
@@ -153,6 +153,10 @@ impl Uploads {
         let guard = match self.parts.locks.try_acquire(id) {
             Some(guard) => guard,
             None => {
+                // Nobody is refused for where it stands before what the holder took in counts.
+                if contention == Contention::Succeed {
+                    self.parts.locks.commit(id).await;
+                }
                 rule().await?;
                 self.parts.locks.acquire(id, contention).await.ok_or(UploadError::Busy)?
             }
@@ -173,13 +177,20 @@ impl Uploads {
         mut born: Option<Birth>,
     ) -> Result<Upload, UploadError> {
         let placement = placement_of(&upload)?.clone();
+        // Its client never learns the id of an upload that it hears an error about, unless it can look for it by name.
+        let begun = (born.is_some() && upload.completes).then(|| upload.clone());
         let outcome = self.take_in(upload, plan, keep, body, guard, &mut born).await;
         // No row knows these bytes. If the database did not say whether it made one, the reaper asks again before it
         // removes them.
-        if born.is_some_and(|birth| !birth.unsure)
+        if born.as_ref().is_some_and(|birth| !birth.unsure)
             && let Err(error) = self.parts.content.delete(&placement).await
         {
             tracing::warn!(%error, "the bytes of a refused first chunk stay for the reaper");
+        }
+        if let Some(upload) = begun.filter(|_| outcome.is_err() && born.is_none())
+            && let Err(error) = self.end(&upload, State::Cancelled, None).await
+        {
+            tracing::warn!(upload.id = %upload.id, %error, "an upload that nobody knows of stays until it expires");
         }
         outcome
     }
@@ -290,7 +301,8 @@ impl Uploads {
         let (tail_start, from) = (plan.from, upload.offset);
         // What was counted when it began need not be counted again.
         let grows = size.unwrap_or(to) > upload.takes();
-        let within = upload.owner.zip(upload.kept.max_total_bytes).filter(|_| grows);
+        let allowance = upload.kept.allowance();
+        let within = upload.owner.filter(|_| grows && !allowance.is_boundless()).map(|owner| (owner, allowance));
         let advance = Advance { from, to, tail_start, size, digest: digest.clone(), expires, within, now };
         let begun = Instant::now();
         let advanced = self.advance(upload, &advance).await;
@@ -330,11 +342,11 @@ impl Uploads {
 
     /// Why a move was not made: there is no room for it, or the row is elsewhere.
     async fn stopped(&self, upload: &Upload, advance: &Advance) -> Result<UploadError, UploadError> {
-        if let Some((owner, most)) = advance.within
+        if let Some((owner, allowance)) = advance.within
             && self.stands_at(upload, advance.from).await?
         {
-            let beside = self.parts.db.usage(owner, upload.id, Timestamp::MAX, advance.now).await?;
-            return Ok(Refusal::OverQuota { left_bytes: most.saturating_sub(beside.bytes) }.into());
+            let beside = self.parts.db.usage(owner, upload.id, allowance.since(), advance.now).await?;
+            return Ok(Refusal::OverQuota { left_bytes: allowance.left(&beside).unwrap_or_default() }.into());
         }
         self.lost_race(upload).await
     }

@@ -2,7 +2,7 @@
 
 use super::{Contention, UploadError, Uploads, lock::Guard, meters::Outcome, placement_of, spent, to_spend, within};
 use crate::domain::{
-    UploadId,
+    Timestamp, UploadId,
     digest::{Digest, Running},
     limits::Allowance,
     principal::{Principal, Scope, Spend},
@@ -21,7 +21,7 @@ impl Uploads {
         let (guard, upload) = self.may_finish(by, id, expected.as_ref()).await.inspect_err(refused)?;
         let core = self.clone();
         self.detached(async move {
-            let finished = core.seal(upload, expected, spend).await;
+            let finished = core.seal(upload, expected, spend, core.now()).await;
             drop(guard);
             core.parts.meters.completions.one(Outcome::of(&finished));
             finished
@@ -62,9 +62,10 @@ impl Uploads {
         mut upload: Upload,
         expected: Option<Digest>,
         spend: Option<Spend>,
+        as_of: Timestamp,
     ) -> Result<Upload, UploadError> {
         let now = self.now();
-        let finish = upload.may_finish(expected.as_ref(), now)?;
+        let finish = upload.may_finish(expected.as_ref(), as_of)?;
         let sum = match finish {
             Finish::Already => upload.sum.clone(),
             Finish::Now => self.running(&upload).await?.map(Running::finish),

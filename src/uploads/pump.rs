@@ -37,6 +37,9 @@ const BUDGET_BYTES: usize = 16 * 1024 * 1024;
 /// A long body of a streaming door is committed every so many bytes.
 const CHECKPOINT_BYTES: u64 = 16 * 1024 * 1024;
 
+/// A reader who wants the offset waits for so many bytes at most that are on their way in.
+const READER_BYTES: u64 = 1024 * 1024;
+
 /// What becomes of a chunk that did not arrive whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
@@ -120,12 +123,23 @@ pub(super) struct Pump {
     drain: Drain,
     taken: u64,
     checkpoint: u64,
+    /// Up to where a reader waits for what is here already.
+    reader: Option<u64>,
 }
 
 impl Pump {
     /// A pump that has taken in nothing.
     pub(super) fn new(plan: Plan, keep: Keep, body: Body, budget: &Budget, drain: Drain) -> Self {
-        Self { plan, keep, body, batch: Batch::new(budget), drain, taken: 0, checkpoint: CHECKPOINT_BYTES }
+        Self {
+            plan,
+            keep,
+            body,
+            batch: Batch::new(budget),
+            drain,
+            taken: 0,
+            checkpoint: CHECKPOINT_BYTES,
+            reader: None,
+        }
     }
 
     /// Pumps to the body's end or, where what arrives is kept, to the next checkpoint.
@@ -183,16 +197,25 @@ impl Pump {
     /// The next bytes, unless somebody else needs the upload or the service stops.
     async fn next(&mut self) -> Result<Step<Bytes>, UploadError> {
         loop {
+            if self.reader.is_some_and(|most| self.taken >= most) {
+                self.reader = None;
+                return Ok(Step::Pause);
+            }
             tokio::select! {
                 biased;
                 () = self.drain.guard.asked_to_let_go() => return Err(UploadError::Busy),
                 () = self.drain.tasks.letting_go() => return Err(UploadError::ShuttingDown),
-                () = self.drain.guard.asked_to_commit() => match self.keep {
-                    Keep::Received => return Ok(Step::Pause),
+                () = self.drain.guard.asked_to_commit(), if self.reader.is_none() => match self.keep {
+                    Keep::Received => self.reader = Some(self.taken + READER_BYTES),
                     // Of a chunk that is taken whole nothing can be committed yet.
                     Keep::Whole => self.drain.guard.committed(),
                 },
                 frame = self.body.next() => return Ok(frame.transpose()?.map_or(Step::End, Step::Bytes)),
+                // Nothing more is here now.
+                () = std::future::ready(()), if self.reader.is_some() => {
+                    self.reader = None;
+                    return Ok(Step::Pause);
+                }
             }
         }
     }

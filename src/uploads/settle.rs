@@ -5,9 +5,9 @@
 
 use super::{UploadError, Uploads, lock::Guard, meters::Outcome, within};
 use crate::domain::{
-    UploadId,
+    Timestamp, UploadId,
     principal::{Principal, Scope},
-    upload::{State, Upload},
+    upload::{Refusal, State, Upload},
 };
 
 impl Uploads {
@@ -22,36 +22,53 @@ impl Uploads {
         if upload.state_at(self.now()) == State::Receiving && self.parts.locks.commit(id).await {
             upload = self.find(by, id).await?;
         }
-        match upload.is_to_be_completed(self.now()) {
-            true => self.make_up(by, upload).await,
-            false => Ok(upload),
+        if !upload.is_to_be_completed(self.now()) || within(by, Scope::Write).is_err() {
+            return Ok(upload);
+        }
+        match self.make_up(by, &upload).await {
+            // Whatever keeps it from being complete, this is how far it got.
+            Err(UploadError::Refused(_)) => self.find(by, id).await,
+            made_up => made_up,
         }
     }
 
     /// Completes what a crash, or a client that left with its last byte, kept from being completed.
-    async fn make_up(&self, by: &Principal, upload: Upload) -> Result<Upload, UploadError> {
-        let Some(guard) = self.parts.locks.try_acquire(upload.id) else { return Ok(upload) };
+    async fn make_up(&self, by: &Principal, upload: &Upload) -> Result<Upload, UploadError> {
+        let id = upload.id;
+        let Some(guard) = self.parts.locks.try_acquire(id) else { return Ok(upload.clone()) };
         let (core, by) = (self.clone(), by.clone());
         self.detached(async move {
-            let upload = core.find(&by, upload.id).await?;
-            core.complete_if_all_there(&by, upload, &guard).await
+            let upload = core.find(&by, id).await?;
+            let now = core.now();
+            core.complete_if_all_there(&by, upload, now, &guard).await
         })
         .await
     }
 
-    /// Completes an upload whose last byte is there, if nobody is to say so.
+    /// Completes an upload whose last byte is there, if nobody is to say so. Whoever was admitted in time, at `as_of`, may
+    /// be late with the last byte; what is late and not all is over.
     pub(super) async fn complete_if_all_there(
         &self,
         by: &Principal,
         upload: Upload,
+        as_of: Timestamp,
         _held: &Guard,
     ) -> Result<Upload, UploadError> {
-        if !upload.is_to_be_completed(self.now()) {
-            return Ok(upload);
+        if !upload.is_to_be_completed(as_of) {
+            return match upload.state_at(self.now()) {
+                State::Expired => Err(Refusal::Expired.into()),
+                _ => Ok(upload),
+            };
         }
+        let id = upload.id;
         let finished = match self.still_within(by, &upload).await {
-            Ok(()) => self.seal(upload, None, None).await,
+            Ok(()) => self.seal(upload, None, None, as_of).await,
             Err(error) => Err(error),
+        };
+        // Another node was faster.
+        let finished = match finished {
+            Err(UploadError::Refused(Refusal::Complete)) => self.find(by, id).await,
+            finished => finished,
         };
         self.parts.meters.completions.one(Outcome::of(&finished));
         finished

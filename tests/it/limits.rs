@@ -79,6 +79,30 @@ async fn what_is_left_is_used_up_by_what_begins_after_the_answer() {
 }
 
 #[tokio::test]
+async fn what_is_left_bounds_uploads_of_unknown_length_together() {
+    let (_identity, app) = limited(json!({"remaining_bytes": 10})).await;
+    let ann = app.user("ann");
+    let fields = |more: &[(&str, &str)]| -> Vec<(String, String)> {
+        let all = [&[("Tus-Resumable", "1.0.0")], more].concat();
+        all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    };
+    let mut paths = Vec::new();
+    for _ in 0..2 {
+        let made = ann.send("POST", "/files/", &fields(&[("Upload-Defer-Length", "1")]), vec![]).await.expect(201);
+        paths.push(made.header("location").expect("a location").trim_start_matches(&app.base).to_owned());
+    }
+    let patch = async |path: &str, at: &str, bytes: &[u8]| {
+        let chunk = fields(&[("Upload-Offset", at), ("Content-Type", "application/offset+octet-stream")]);
+        ann.send("PATCH", path, &chunk, bytes.to_vec()).await
+    };
+    patch(&paths[0], "0", b"0123456").await.expect(204);
+    patch(&paths[1], "0", b"0123").await.expect(413);
+    patch(&paths[1], "0", b"012").await.expect(204);
+    patch(&paths[0], "7", b"7").await.expect(413);
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn as_many_uploads_grow_as_may() {
     let (_identity, app) = limited(json!({"max_concurrent_uploads": 1})).await;
     let ann = app.user("ann");

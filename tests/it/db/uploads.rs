@@ -66,6 +66,7 @@ async fn an_upload_comes_back_as_it_was(db: &Db) {
             max_chunk_bytes: Some(1),
             requests_per_minute: Some(2),
             ttl_seconds: Some(3),
+            remaining: Some(Remaining { bytes: i64::MAX as u64, as_of: at(-4) }),
         },
         ..upload(0)
     };
@@ -503,9 +504,11 @@ async fn growth_shares_what_is_left_too(db: &Db) {
     for _ in 0..10 {
         growing.push(inserted(db, of(user, 0, None)).await.id);
     }
+    let rest = Remaining { bytes: 100, as_of: at(0) };
+    let hundred = Allowance { remaining: Some(rest), ..NONE };
     let moved = race(10, |number| {
         let (uploads, id) = (db.stores.uploads.clone(), growing[number]);
-        let advance = Advance { within: Some((user, 100)), ..advance(0, 30) };
+        let advance = Advance { within: Some((user, hundred)), ..advance(0, 30) };
         async move { uploads.advance(id, &advance).await.expect("answers") }
     })
     .await;
