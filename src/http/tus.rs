@@ -178,7 +178,7 @@ async fn overridden(app: Here, id: Named, request: Request) -> Response {
 async fn content(app: Here, id: Named, method: Method, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let outcome = async {
-        let by = app.admit(&app.presented(&parts, Vec::new())).await?;
+        let by = app.admit(&app.presented(&parts, Vec::new())).await.map_err(Wire::Held)?;
         let upload = app.uploads.open(&by, named(id)?).await?;
         delivery::content(&app, &upload, &method, &parts.headers).await.map_err(Wire::from)
     };
@@ -205,7 +205,7 @@ async fn append(app: &Here, by: &Principal, headers: &HeaderMap, chunk: Chunk, b
 
 async fn admitted(app: &Here, parts: &Parts) -> Result<Principal, Wire> {
     wire::version(&parts.headers)?;
-    Ok(app.admit(&app.presented(parts, Vec::new())).await?)
+    app.admit(&app.presented(parts, Vec::new())).await.map_err(Wire::Held)
 }
 
 /// What is not an id names no upload.

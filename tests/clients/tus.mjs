@@ -26,6 +26,7 @@ function proving(tokens, seen = []) {
             for (const [name, value] of Object.entries(proof)) request.setHeader(name, value);
         },
         onAfterResponse(request, response) {
+            if (response.getStatus() === 401) tokens.delete(request.getURL());
             const fresh = response.getHeader('Upload-Token');
             if (fresh) tokens.set(response.getHeader('Location') ?? request.getURL(), fresh);
         },

@@ -359,6 +359,63 @@ async fn what_is_over_is_gone() {
 }
 
 #[tokio::test]
+async fn whoever_came_in_time_may_end_late_and_what_is_late_and_not_all_is_over() {
+    let app = TestApp::start().await;
+    let tus = tus(&app).await;
+    for (declared, status) in [(10, "204"), (7, "410")] {
+        let path = tus.create(&[("Upload-Length", "10")]).await;
+        let mut late = tus.stalled(&path, 0, declared, b"0123").await;
+        until("the first bytes", async || {
+            (tus.head(&path).await.expect(200).header("upload-offset") == Some("4")).then_some(())
+        })
+        .await;
+        app.clock.advance(Duration::from_secs(25 * 60 * 60));
+        late.write_all(&b"456789"[..declared - 4]).await.expect("sent");
+        let mut answer = [0; 64];
+        let read = late.read(&mut answer).await.expect("an answer");
+        assert!(String::from_utf8_lossy(&answer[..read]).contains(status), "{declared}");
+        assert_eq!(tus.0.get(&path).await.status, if declared == 10 { 200 } else { 410 });
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn an_upload_whose_beginning_was_refused_takes_no_place() {
+    let app = TestApp::start().await;
+    let tus = tus(&app).await;
+    let signed: Vec<String> = tus.0.proof().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let request = format!(
+        "POST /files/ HTTP/1.1\r\nHost: a\r\n{}Tus-Resumable: 1.0.0\r\nUpload-Length: 5\r\nContent-Type: {CHUNK}\r\n\
+         Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n6\r\n012345\r\n0\r\n\r\n",
+        signed.concat()
+    );
+    let mut stream = TcpStream::connect(app.base.trim_start_matches("http://")).await.expect("connects");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("text");
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert_eq!(tus.0.get("/api/v1/uploads?state=receiving").await.json()["uploads"], serde_json::json!([]));
+    assert_eq!(app.stored(), []);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_refusal_tells_where_the_upload_stands_with_what_the_older_request_brought() {
+    let app = TestApp::start().await;
+    let tus = tus(&app).await;
+    let path = tus.create(&[("Upload-Length", "10")]).await;
+    let _dead = tus.stalled(&path, 0, 10, b"01234").await;
+    until("the first bytes", async || {
+        let refused = tus.patch(&path, 3, b"x").await.expect(409);
+        (refused.header("upload-offset") == Some("5")).then_some(())
+    })
+    .await;
+    tus.patch(&path, 5, b"56789").await.expect(204);
+    assert_eq!(tus.0.get(&path).await.expect(200).bytes, b"0123456789");
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_token_is_enough_for_its_upload() {
     let app = TestApp::start().await;
     let made = tus(&app).await.send("POST", "/files/", &[("Upload-Length", "4")], b"").await.expect(201);

@@ -1,5 +1,7 @@
 //! `Upload-Metadata` of tus: what a client says about its upload, in pairs of a key and a value in base64.
 
+use std::collections::HashSet;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
 /// Longest value that is kept, in bytes.
@@ -13,13 +15,14 @@ impl Metadata {
     /// Reads the header's value; `None` if it is malformed, too long, or names a key twice.
     pub fn parse(text: &str) -> Option<Self> {
         let mut pairs: Vec<(String, Vec<u8>)> = Vec::new();
+        let mut known = HashSet::new();
         if text.len() > MAX_BYTES {
             return None;
         }
         for pair in text.split(',').map(str::trim) {
             let (key, value) = pair.split_once(' ').unwrap_or((pair, ""));
             let proper = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
-            if !proper || pairs.iter().any(|(known, _)| known == key) {
+            if !proper || !known.insert(key) {
                 return None;
             }
             pairs.push((key.to_owned(), BASE64.decode(value.trim()).ok()?));

@@ -34,7 +34,10 @@ const CHUNK_TYPE: &str = "application/offset+octet-stream";
 /// What can go wrong at this door.
 #[derive(Debug)]
 pub(super) enum Wire {
+    /// To a request that would make an upload.
     Auth(AuthError),
+    /// To a request about an upload that is there.
+    Held(AuthError),
     Upload(UploadError),
     /// Another version of the protocol, or none.
     Version,
@@ -164,7 +167,7 @@ pub(super) fn put_standing(headers: &mut HeaderMap, upload: &Upload, state: Stat
 /// The answer to an error; `stands`: the offset of the upload, where it is known.
 pub(super) fn refused(app: &Here, error: Wire, stands: Option<u64>) -> Response {
     let offset = match &error {
-        Wire::Upload(UploadError::Refused(Refusal::WrongOffset { offset })) => Some(*offset),
+        Wire::Upload(UploadError::Refused(Refusal::WrongOffset { offset })) => stands.or(Some(*offset)),
         _ => stands,
     };
     let is_version = matches!(error, Wire::Version);
@@ -187,6 +190,11 @@ pub(super) fn refused(app: &Here, error: Wire, stands: Option<u64>) -> Response 
 fn problem(error: Wire) -> Problem {
     match error {
         Wire::Auth(error) => error.into(),
+        // Whoever holds an upload would give it up on a 4xx; guesses of others behind the same address are no reason.
+        Wire::Held(error @ AuthError::RateLimited { .. }) => {
+            Problem::from(error).under(StatusCode::SERVICE_UNAVAILABLE)
+        }
+        Wire::Held(error) => error.into(),
         Wire::Upload(error) => {
             let own = own_status(&error);
             let problem = Problem::from(error);
@@ -204,7 +212,7 @@ fn problem(error: Wire) -> Problem {
     }
 }
 
-/// What this protocol answers differently than a problem does by itself: 413 to bytes beyond the length, 460 to a wrong
+/// What this protocol answers differently than a problem does by itself; also 413 to bytes beyond the length, 460 to a wrong
 /// checksum (checksum extension), 423 to a lock that nobody gave up.
 pub(in crate::http) fn own_status(error: &UploadError) -> Option<StatusCode> {
     match error {
@@ -213,6 +221,8 @@ pub(in crate::http) fn own_status(error: &UploadError) -> Option<StatusCode> {
             StatusCode::from_u16(460).ok()
         }
         UploadError::Busy => Some(StatusCode::LOCKED),
+        // Clients give an upload up on 408, and what a stalled network brought is kept.
+        UploadError::Body(BodyError::TooSlow) => Some(StatusCode::SERVICE_UNAVAILABLE),
         _ => None,
     }
 }
