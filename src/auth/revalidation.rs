@@ -122,6 +122,13 @@ impl Asking {
     }
 
     async fn verdict(&self, account: &Account) -> Result<Verdict, StoreError> {
+        // Somebody else may have asked since the row was read.
+        let Some(account) = &self.standing.look(account.user.id).await? else { return Ok(Verdict::CannotCheck) };
+        match self.due(account.user.id, account.standing.revalidated) {
+            Due::Not => return Ok(proven(account)),
+            Due::Pause => return Ok(Verdict::CannotCheck),
+            Due::Ask => {}
+        }
         let asked = self.clock.now();
         match self.client.introspect(&account.subject).await {
             Ok(Some(answer)) => {

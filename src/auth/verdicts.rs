@@ -246,7 +246,7 @@ impl Board {
 }
 
 /// How long a positive verdict is repeated: at most what the answer says, what the key and the window have left, and
-/// [`POSITIVE_LIFE`]; [`shortened`].
+/// [`POSITIVE_LIFE`]; shortened by up to a tenth.
 pub fn positive_life(answer: &identity::Answer, left: Duration, now: Timestamp, spread: f64) -> Option<Duration> {
     let said = said(answer)?.unwrap_or(POSITIVE_LIFE_UNSAID);
     let key_end = answer.key.as_ref().and_then(|key| key.expires_at).unwrap_or(Timestamp::MAX);
@@ -255,7 +255,7 @@ pub fn positive_life(answer: &identity::Answer, left: Duration, now: Timestamp, 
     (!life.is_zero()).then_some(life)
 }
 
-/// How long a refusal is repeated; [`shortened`].
+/// How long a refusal is repeated; shortened by up to a tenth.
 pub fn negative_life(answer: &identity::Answer, spread: f64) -> Option<Duration> {
     let bounded = |said: Duration| said.as_secs().clamp(*NEGATIVE_LIFE.start(), *NEGATIVE_LIFE.end());
     let life = said(answer)?.map_or(NEGATIVE_LIFE_UNSAID, |said| Duration::from_secs(bounded(said)));
