@@ -282,12 +282,8 @@ async fn verify(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    if !server.trusts(&headers) {
-        return unanswered(StatusCode::UNAUTHORIZED, code::SERVICE_UNAUTHORIZED, "the service token is not right");
-    }
-    match read::<Question>(body) {
-        Ok(question) if question.version == VERSION => Json(server.answer(&question).await).into_response(),
-        Ok(_) => other_version(),
+    match server.taken::<Question>(&headers, body, |question| &question.version) {
+        Ok(question) => Json(server.answer(&question).await).into_response(),
         Err(refusal) => refusal,
     }
 }
@@ -297,13 +293,26 @@ async fn introspect(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    if !server.trusts(&headers) {
-        return unanswered(StatusCode::UNAUTHORIZED, code::SERVICE_UNAUTHORIZED, "the service token is not right");
-    }
-    match read::<Introspection>(body) {
-        Ok(question) if question.version == VERSION => Json(server.still(&question).await).into_response(),
-        Ok(_) => other_version(),
+    match server.taken::<Introspection>(&headers, body, |question| &question.version) {
+        Ok(question) => Json(server.still(&question).await).into_response(),
         Err(refusal) => refusal,
+    }
+}
+
+impl Server {
+    /// The question, if it is one, of this version, and of somebody who may ask.
+    fn taken<T: serde::de::DeserializeOwned>(
+        &self,
+        headers: &HeaderMap,
+        body: Result<Bytes, BytesRejection>,
+        version: impl Fn(&T) -> &str,
+    ) -> Result<T, Response> {
+        if !self.trusts(headers) {
+            let detail = "the service token is not right";
+            return Err(unanswered(StatusCode::UNAUTHORIZED, code::SERVICE_UNAUTHORIZED, detail));
+        }
+        let question = read::<T>(body)?;
+        if version(&question) == VERSION { Ok(question) } else { Err(other_version()) }
     }
 }
 
