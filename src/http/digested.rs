@@ -41,14 +41,14 @@ pub async fn digested(request: Request, next: Next) -> Response {
     if !is_digested(request.headers()) {
         return next.run(request).await;
     }
-    let check = Check::of(request.headers());
-    next.run(request.map(|body| Body::new(Digested { body, check: Some(check) }))).await
+    let check = Expected::of(request.headers());
+    next.run(request.map(|body| Body::new(Held::new(body, check)))).await
 }
 
 /// What is expected of the bytes, and what they were so far; `None`: nobody can say what is expected.
-struct Check(Option<Vec<(Digest, Running)>>);
+struct Expected(Option<Vec<(Digest, Running)>>);
 
-impl Check {
+impl Expected {
     fn of(headers: &HeaderMap) -> Self {
         let lines = headers.get_all(CONTENT_DIGEST).iter().map(|line| line.to_str().ok());
         let field = lines.collect::<Option<Vec<_>>>().map(|lines| lines.join(", "));
@@ -59,14 +59,20 @@ impl Check {
         };
         Self(expected.map(|digests| digests.into_iter().map(begun).collect()))
     }
+}
+
+impl Check for Expected {
+    fn flaw(&self) -> Option<BodyError> {
+        self.0.is_none().then(unreadable)
+    }
 
     fn update(&mut self, bytes: &[u8]) {
         self.0.iter_mut().flatten().for_each(|(_, running)| running.update(bytes));
     }
 
-    fn verdict(self) -> Result<(), BodyError> {
-        let Some(digests) = self.0 else { return Err(unreadable()) };
-        match digests.into_iter().find(|(expected, running)| !expected.matches(&running.clone().finish())) {
+    fn verdict(self, _: Option<&HeaderMap>) -> Result<(), BodyError> {
+        let mut digests = self.0.into_iter().flatten();
+        match digests.find(|(expected, running)| !expected.matches(&running.clone().finish())) {
             Some((expected, _)) => Err(BodyError::WrongDigest { algorithm: expected.algorithm }),
             None => Ok(()),
         }
@@ -77,38 +83,62 @@ fn unreadable() -> BodyError {
     BodyError::Malformed("Content-Digest is not a dictionary of digests (RFC 9530)".into())
 }
 
-struct Digested {
-    body: Body,
-    /// Absent once the verdict was given.
-    check: Option<Check>,
+/// What the bytes of a body are held against.
+pub(super) trait Check: Send + Unpin + 'static {
+    /// Why nobody can say what is expected, so that no byte need be read.
+    fn flaw(&self) -> Option<BodyError>;
+
+    /// Takes note of the next bytes.
+    fn update(&mut self, bytes: &[u8]);
+
+    /// Whether they are what was expected.
+    fn verdict(self, trailers: Option<&HeaderMap>) -> Result<(), BodyError>;
 }
 
-impl HttpBody for Digested {
+/// A body that fails at its end if it is not what was expected.
+pub(super) struct Held<C> {
+    body: Body,
+    /// Absent once the verdict was given.
+    check: Option<C>,
+}
+
+impl<C: Check> Held<C> {
+    pub(super) fn new(body: Body, check: C) -> Self {
+        Self { body, check: Some(check) }
+    }
+
+    fn verdict(&mut self, trailers: Option<&HeaderMap>) -> Result<(), axum::Error> {
+        self.check.take().map_or(Ok(()), |check| check.verdict(trailers)).map_err(axum::Error::new)
+    }
+}
+
+impl<C: Check> HttpBody for Held<C> {
     type Data = Bytes;
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
         let Some(check) = &mut this.check else { return Poll::Ready(None) };
-        if check.0.is_none() {
+        if let Some(flaw) = check.flaw() {
             this.check = None;
-            return Poll::Ready(Some(Err(axum::Error::new(unreadable()))));
+            return Poll::Ready(Some(Err(axum::Error::new(flaw))));
         }
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        match frame {
-            Some(Ok(frame)) => {
-                check.update(frame.data_ref().map_or(&[], |bytes| &bytes[..]));
-                Poll::Ready(Some(Ok(frame)))
-            }
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => match frame.trailers_ref() {
+                // Nothing follows them (RFC 9110 §6.5).
+                Some(trailers) => Some(this.verdict(Some(trailers)).map(|()| frame)),
+                None => {
+                    check.update(frame.data_ref().map_or(&[], |bytes| &bytes[..]));
+                    Some(Ok(frame))
+                }
+            },
             Some(Err(error)) => {
                 this.check = None;
-                Poll::Ready(Some(Err(error)))
+                Some(Err(error))
             }
-            None => {
-                let verdict = this.check.take().map_or(Ok(()), Check::verdict);
-                Poll::Ready(verdict.err().map(|error| Err(axum::Error::new(error))))
-            }
-        }
+            None => this.verdict(None).err().map(Err),
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -132,7 +162,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_DIGEST, HeaderValue::from_str(field).expect("text"));
         let body = Body::from_stream(stream::iter(pieces.iter().map(|piece| Ok::<_, std::io::Error>(*piece))));
-        let mut body = incoming(Body::new(Digested { body, check: Some(Check::of(&headers)) }));
+        let mut body = incoming(Body::new(Held::new(body, Expected::of(&headers))));
         let mut text = String::new();
         while let Some(piece) = body.next().await {
             text.push_str(std::str::from_utf8(&piece?).expect("text"));

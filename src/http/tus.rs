@@ -68,11 +68,8 @@ type Named = Result<Path<String>, axum::extract::rejection::PathRejection>;
 /// What the service can do. Asked without credentials and without a version.
 async fn options(app: Here) -> Response {
     let algorithms = checksum::ALGORITHMS.map(|algorithm| algorithm.name()).join(",");
-    let mut response = (
-        [("tus-version", "1.0.0"), ("tus-extension", EXTENSIONS), ("tus-checksum-algorithm", &*algorithms)],
-        StatusCode::OK,
-    )
-        .into_response();
+    let mut response =
+        ([("tus-extension", EXTENSIONS), ("tus-checksum-algorithm", &*algorithms)], StatusCode::OK).into_response();
     let headers = response.headers_mut();
     headers.insert(TUS_RESUMABLE, VERSION);
     headers.insert(TUS_VERSION, VERSION);
@@ -105,7 +102,8 @@ async fn created(app: &Here, parts: &Parts, body: Body) -> Result<(Principal, Up
         wire::is_chunk(&parts.headers)?;
     }
     let chunk = Chunk { target: Target::New(new), at: 0, size };
-    Ok((by.clone(), append(app, &by, &parts.headers, chunk, body).await?))
+    let upload = append(app, &by, &parts.headers, chunk, body).await?;
+    Ok((by, upload))
 }
 
 async fn patch(app: Here, id: Named, request: Request) -> Response {

@@ -4,21 +4,15 @@
 //! algorithm only then, so that every algorithm is kept up meanwhile. A body that does not have it fails at its end, and
 //! nothing of it is admitted.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
-
 use axum::{
-    body::{Body, HttpBody},
+    body::Body,
     http::{HeaderMap, HeaderName, header},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
 
 use crate::{
     domain::digest::{Algorithm, Digest, Running},
+    http::digested::{Check, Held},
     uploads::BodyError,
 };
 
@@ -42,7 +36,7 @@ pub(super) fn checked(headers: &HeaderMap, body: Body) -> Result<(Body, bool), U
         Expected::Known(digest) => vec![Running::new(digest.algorithm)],
         Expected::Announced => ALGORITHMS.into_iter().map(Running::new).collect(),
     };
-    Ok((Body::new(Checked { body, expected, running, ended: false }), true))
+    Ok((Body::new(Held::new(body, Checked { expected, running })), true))
 }
 
 /// `sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=`
@@ -72,58 +66,29 @@ enum Expected {
 }
 
 struct Checked {
-    body: Body,
     expected: Expected,
     running: Vec<Running>,
-    /// Whether the verdict was given.
-    ended: bool,
 }
 
-impl Checked {
-    fn verdict(&self, trailers: Option<&HeaderMap>) -> Result<(), BodyError> {
+impl Check for Checked {
+    fn flaw(&self) -> Option<BodyError> {
+        None
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        self.running.iter_mut().for_each(|running| running.update(bytes));
+    }
+
+    fn verdict(self, trailers: Option<&HeaderMap>) -> Result<(), BodyError> {
         let late = || BodyError::Malformed("the trailer Upload-Checksum is not a checksum that is offered".into());
-        let expected = match &self.expected {
-            Expected::Known(digest) => digest.clone(),
+        let expected = match self.expected {
+            Expected::Known(digest) => digest,
             Expected::Announced => trailers.and_then(|trailers| expected(trailers).ok().flatten()).ok_or_else(late)?,
         };
-        let running = self.running.iter().find(|running| running.algorithm() == expected.algorithm).ok_or_else(late)?;
-        match expected.matches(&running.clone().finish()) {
+        let running = self.running.into_iter().find(|running| running.algorithm() == expected.algorithm);
+        match expected.matches(&running.ok_or_else(late)?.finish()) {
             true => Ok(()),
             false => Err(BodyError::WrongDigest { algorithm: expected.algorithm }),
         }
-    }
-}
-
-impl HttpBody for Checked {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let this = &mut *self;
-        if this.ended {
-            return Poll::Ready(None);
-        }
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(bytes) = frame.data_ref()
-        {
-            this.running.iter_mut().for_each(|running| running.update(bytes));
-            return Poll::Ready(Some(Ok(Frame::data(bytes.clone()))));
-        }
-        this.ended = true;
-        let trailers = match frame {
-            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-            Some(Ok(frame)) => frame.into_trailers().ok(),
-            None => None,
-        };
-        Poll::Ready(this.verdict(trailers.as_ref()).err().map(|error| Err(axum::Error::new(error))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.ended
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
