@@ -33,7 +33,7 @@ macro_rules! select {
             "SELECT id, owner, filename, content_type, state, offset_bytes, size_bytes, digest_algorithm, ",
             "digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes, ",
             "max_total_bytes, max_chunk_bytes, requests_per_minute, ttl_seconds, metadata, completes, ",
-            "remaining_bytes, remaining_as_of FROM uploads ",
+            "remaining_bytes, remaining_as_of, expected_hex FROM uploads ",
             $rest
         )
     };
@@ -43,9 +43,9 @@ const INSERT: &str = "
     INSERT INTO uploads (id, owner, filename, content_type, state, offset_bytes, size_bytes, digest_algorithm,
         digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes,
         max_total_bytes, max_chunk_bytes, requests_per_minute, ttl_seconds, metadata, completes,
-        remaining_bytes, remaining_as_of)
+        remaining_bytes, remaining_as_of, expected_hex)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-        $24, $25, $26)";
+        $24, $25, $26, $27)";
 
 // Two exclusive bindings of a proof meet in the primary key, an exclusive and a shared one in this condition.
 const BIND: &str = "
@@ -322,7 +322,8 @@ fn insert<DB: Dialect>(upload: &Upload) -> Result<Statement<'static, DB>, StoreE
         .bind(upload.metadata.clone())
         .bind(upload.completes)
         .bind(upload.kept.remaining.map(|rest| count("remaining_bytes", rest.bytes)).transpose()?)
-        .bind(upload.kept.remaining.map(|rest| rest.as_of.as_microsecond())))
+        .bind(upload.kept.remaining.map(|rest| rest.as_of.as_microsecond()))
+        .bind(upload.expected.as_ref().map(Digest::to_hex)))
 }
 
 async fn spend_within<DB: Dialect>(tx: &mut Transaction<'static, DB>, spend: Option<Spend>) -> Result<(), StoreError> {
@@ -366,7 +367,8 @@ pub(super) fn upload<DB: Dialect>(row: &DB::Row) -> Result<Upload, StoreError> {
         offset: row.count("offset_bytes")?,
         size: row.maybe_count("size_bytes")?,
         digest: kept_digest(&row)?,
-        sum: sum(&row)?,
+        expected: value(&row, "digest_algorithm", "expected_hex")?,
+        sum: value(&row, "sum_algorithm", "sum_hex")?,
         placement: row.get::<Option<String>>("placement")?.map(Placement),
         tail_start: row.count("tail_start")?,
         max_bytes: row.maybe_count("max_bytes")?,
@@ -401,10 +403,15 @@ fn kept_digest<DB: Dialect>(row: &Fields<'_, DB>) -> Result<Option<KeptDigest>, 
     Ok(Some(KeptDigest { algorithm, state }))
 }
 
-fn sum<DB: Dialect>(row: &Fields<'_, DB>) -> Result<Option<Digest>, StoreError> {
-    let Some(algorithm) = algorithm(row, "sum_algorithm")? else { return Ok(None) };
-    let value = row.get::<String>("sum_hex")?;
-    Digest::from_hex(algorithm, &value).map(Some).ok_or_else(|| row.corrupt("sum_hex"))
+/// A finished value in a column of its own; none where nobody knows its algorithm any more.
+fn value<DB: Dialect>(
+    row: &Fields<'_, DB>,
+    named: &'static str,
+    column: &'static str,
+) -> Result<Option<Digest>, StoreError> {
+    let (algorithm, value) = (algorithm(row, named)?, row.get::<Option<String>>(column)?);
+    let Some((algorithm, value)) = algorithm.zip(value) else { return Ok(None) };
+    Digest::from_hex(algorithm, &value).map(Some).ok_or_else(|| row.corrupt(column))
 }
 
 fn algorithm<DB: Dialect>(row: &Fields<'_, DB>, column: &'static str) -> Result<Option<Algorithm>, StoreError> {

@@ -23,7 +23,6 @@ pub fn read(field: &str) -> Option<Vec<Digest>> {
     if members.is_empty() {
         return None;
     }
-    let known = |name: &str| Algorithm::ALL.into_iter().find(|algorithm| registered(*algorithm) == name);
     let mut digests = Vec::new();
     for (name, member) in members {
         let Some(algorithm) = known(name.as_str()) else { continue };
@@ -31,6 +30,26 @@ pub fn read(field: &str) -> Option<Vec<Digest>> {
         digests.push(Digest::from_bytes(algorithm, value)?);
     }
     Some(digests)
+}
+
+/// How much each digest is wanted by a field like `Want-Repr-Digest` (§4): from 0, which is not at all, to 10; of
+/// algorithms that are known. `None` if it is not such a field.
+pub fn weights(field: &str) -> Option<Vec<(Algorithm, u8)>> {
+    let members: Dictionary = Parser::new(field).parse().ok()?;
+    if members.is_empty() {
+        return None;
+    }
+    let mut weights = Vec::new();
+    for (name, member) in members {
+        let ListEntry::Item(Item { bare_item: BareItem::Integer(weight), .. }) = member else { return None };
+        let weight = u8::try_from(i64::from(weight)).ok().filter(|weight| *weight <= 10)?;
+        weights.extend(known(name.as_str()).map(|algorithm| (algorithm, weight)));
+    }
+    Some(weights)
+}
+
+fn known(name: &str) -> Option<Algorithm> {
+    Algorithm::ALL.into_iter().find(|algorithm| registered(*algorithm) == name)
 }
 
 /// Whether any of the digests holds against somebody who wants to exchange the bytes.

@@ -70,6 +70,33 @@ impl Algorithm {
     }
 }
 
+/// What a client asks of the digest of the whole content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// To be told it.
+    Told(Algorithm),
+    /// That the content be refused if it has another one.
+    Equal(Digest),
+}
+
+impl Wanted {
+    /// Which digest has to be kept up for it.
+    pub fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Told(algorithm) => *algorithm,
+            Self::Equal(digest) => digest.algorithm,
+        }
+    }
+
+    /// The value that is expected, if one is.
+    pub fn expected(self) -> Option<Digest> {
+        match self {
+            Self::Told(_) => None,
+            Self::Equal(digest) => Some(digest),
+        }
+    }
+}
+
 /// A finished digest value with its algorithm. Compare with [`Digest::matches`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Digest {

@@ -258,6 +258,7 @@ mod tests {
             offset: 0,
             size: None,
             digest: None,
+            expected: None,
             sum: None,
             placement: None,
             tail_start: 0,

@@ -80,6 +80,8 @@ pub struct Upload {
     pub size: Option<u64>,
     /// Digest over the first `offset` bytes, if a door or a client asked for one.
     pub digest: Option<KeptDigest>,
+    /// What its client said at the beginning that the digest will be.
+    pub expected: Option<Digest>,
     /// The finished value, once complete.
     pub sum: Option<Digest>,
     /// Where the bytes are; `None` once they are gone.
@@ -450,6 +452,7 @@ mod tests {
             offset,
             size,
             digest: None,
+            expected: None,
             sum: None,
             placement: None,
             tail_start: 0,

@@ -32,7 +32,7 @@ use crate::{
     auth::{AuthError, credentials},
     domain::{
         UploadId,
-        digest::{Algorithm, Digest},
+        digest::{Algorithm, Digest, Wanted},
         principal::Principal,
         upload::{At, Claim, Refusal, Upload},
     },
@@ -255,7 +255,7 @@ fn target(fields: &[(String, String)], file: FilePart, settings: &Settings) -> R
         None => Ok(Target::New(New {
             filename: file.filename,
             content_type: file.content_type,
-            digest: settings.require_md5.then_some(Algorithm::Md5),
+            digest: settings.require_md5.then_some(Wanted::Told(Algorithm::Md5)),
             metadata: None,
             completes: false,
         })),

@@ -5,6 +5,7 @@
 //! The page is `proto-docs/tus.md`.
 
 mod checksum;
+mod digest;
 mod wire;
 
 use axum::{

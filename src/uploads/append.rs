@@ -17,7 +17,7 @@ use crate::{
     db::{Advance, StoreError},
     domain::{
         UploadId,
-        digest::Running,
+        digest::{Running, Wanted},
         limits::{Allowance, holdable, smaller},
         names,
         principal::{Binding, Principal, Scope, Spend},
@@ -121,7 +121,8 @@ impl Uploads {
             state: State::Receiving,
             offset: 0,
             size: None,
-            digest: new.digest.map(|algorithm| KeptDigest { algorithm, state: Running::new(algorithm).save() }),
+            digest: new.digest.as_ref().map(|wanted| keep_digest(&Running::new(wanted.algorithm()))),
+            expected: new.digest.and_then(Wanted::expected),
             sum: None,
             placement: Some(self.parts.content.place(id, by.user.as_ref(), now)),
             tail_start: 0,

@@ -70,10 +70,8 @@ impl Uploads {
             Finish::Already => upload.sum.clone(),
             Finish::Now => self.running(&upload).await?.map(Running::finish),
         };
-        if let (Some(expected), Some(sum)) = (&expected, &sum)
-            && !expected.matches(sum)
-        {
-            return Err(Refusal::WrongDigest { algorithm: sum.algorithm }.into());
+        if let Some(sum) = &sum {
+            self.verify(&upload, expected.as_ref(), sum).await?;
         }
         if finish == Finish::Already {
             return match spend {
@@ -89,6 +87,20 @@ impl Uploads {
         (upload.state, upload.sum, upload.digest) = (State::Complete, sum, None);
         (upload.ended, upload.updated) = (Some(now), now);
         Ok(upload)
+    }
+
+    /// Holds the content against what is expected of it now, and against what was at the beginning. If it is not what
+    /// was said then it never will be, and the upload is over: nobody is to take it for one that has every byte.
+    async fn verify(&self, upload: &Upload, expected: Option<&Digest>, sum: &Digest) -> Result<(), UploadError> {
+        let differs = |expected: &Digest| !expected.matches(sum);
+        let is_over = upload.expected.as_ref().is_some_and(differs);
+        if is_over {
+            self.end(upload, State::Cancelled, None).await?;
+        }
+        match is_over || expected.is_some_and(differs) {
+            true => Err(Refusal::WrongDigest { algorithm: sum.algorithm }.into()),
+            false => Ok(()),
+        }
     }
 
     /// Ends an upload, growing or complete, and removes its bytes. Its id answers as cancelled from now on.

@@ -32,7 +32,7 @@ use crate::{
     db::{self, Page, StoreError},
     domain::{
         Clock, Timestamp, UploadId,
-        digest::Algorithm,
+        digest::{Algorithm, Wanted},
         principal::{Nonce, Principal, Reach, Scope, Spend},
         upload::{self, Claim, Refusal, State, Upload},
     },
@@ -186,7 +186,7 @@ pub struct New {
     /// The client's content type.
     pub content_type: Option<String>,
     /// Which digest to keep up.
-    pub digest: Option<Algorithm>,
+    pub digest: Option<Wanted>,
     /// The client's own words, given back as they came.
     pub metadata: Option<String>,
     /// Whether it is complete as soon as its length is reached.

@@ -126,6 +126,7 @@ fn upload(seconds: i64) -> Upload {
         offset: 0,
         size: None,
         digest: None,
+        expected: None,
         sum: None,
         placement: Some(Placement(format!("place/{id}"))),
         tail_start: 0,

@@ -37,4 +37,5 @@ mod signature_v2;
 mod support;
 mod tokens;
 mod tus;
+mod whole_digests;
 mod wire;

@@ -8,7 +8,7 @@ use chunkgate::{
     db,
     domain::{
         Durability, UploadId,
-        digest::{Algorithm, Digest},
+        digest::{Algorithm, Digest, Wanted},
         principal::Principal,
         upload::{At, Claim, Refusal, State},
     },
@@ -196,7 +196,7 @@ async fn play(deeds: Vec<Deed>) {
     let new = New {
         filename: "model".into(),
         content_type: None,
-        digest: Some(Algorithm::Md5),
+        digest: Some(Wanted::Told(Algorithm::Md5)),
         metadata: None,
         completes: false,
     };

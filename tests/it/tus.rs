@@ -12,10 +12,10 @@ use tokio::{
 
 use crate::support::{Answer, Caller, TestApp, noise, until};
 
-const CHUNK: &str = "application/offset+octet-stream";
+pub(crate) const CHUNK: &str = "application/offset+octet-stream";
 
 /// A tus client.
-struct Tus(Caller);
+pub(crate) struct Tus(pub(crate) Caller);
 
 fn pairs(headers: &[(&str, &str)]) -> Vec<(String, String)> {
     let mut all = vec![("Tus-Resumable".to_owned(), "1.0.0".to_owned())];
@@ -24,37 +24,37 @@ fn pairs(headers: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 impl Tus {
-    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         self.0.send(method, path, &pairs(headers), body.to_vec()).await
     }
 
     /// Makes an upload; its path.
-    async fn create(&self, headers: &[(&str, &str)]) -> String {
+    pub(crate) async fn create(&self, headers: &[(&str, &str)]) -> String {
         let made = self.send("POST", "/files/", headers, b"").await.expect(201);
         self.path(&made)
     }
 
-    fn path(&self, made: &Answer) -> String {
+    pub(crate) fn path(&self, made: &Answer) -> String {
         let location = made.header("location").expect("a location");
         location.strip_prefix(&self.0.base).expect("an absolute URL of the service").to_owned()
     }
 
-    async fn patch(&self, path: &str, offset: usize, bytes: &[u8]) -> Answer {
+    pub(crate) async fn patch(&self, path: &str, offset: usize, bytes: &[u8]) -> Answer {
         let at = offset.to_string();
         self.send("PATCH", path, &[("Upload-Offset", &at), ("Content-Type", CHUNK)], bytes).await
     }
 
-    async fn head(&self, path: &str) -> Answer {
+    pub(crate) async fn head(&self, path: &str) -> Answer {
         self.send("HEAD", path, &[], b"").await
     }
 
-    async fn assert_stands_at(&self, path: &str, offset: usize) {
+    pub(crate) async fn assert_stands_at(&self, path: &str, offset: usize) {
         let told = self.head(path).await.expect(200);
         assert_eq!(told.header("upload-offset"), Some(&*offset.to_string()));
     }
 
     /// A PATCH whose body is `declared` bytes long, and of which only `bytes` are sent; the connection stays.
-    async fn stalled(&self, path: &str, offset: usize, declared: usize, bytes: &[u8]) -> TcpStream {
+    pub(crate) async fn stalled(&self, path: &str, offset: usize, declared: usize, bytes: &[u8]) -> TcpStream {
         let signed: String =
             self.0.proof().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<Vec<_>>().concat();
         let head = format!(
@@ -68,7 +68,7 @@ impl Tus {
     }
 }
 
-async fn tus(app: &TestApp) -> Tus {
+pub(crate) async fn tus(app: &TestApp) -> Tus {
     Tus(app.user("alice"))
 }
 

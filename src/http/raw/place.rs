@@ -7,7 +7,7 @@ use super::wire::Wire;
 use crate::{
     domain::{
         Timestamp, UploadId,
-        digest::Algorithm,
+        digest::{Algorithm, Wanted},
         names::display_name,
         principal::{Principal, Scope},
         upload::{At, Claim, Refusal, State, Upload},
@@ -214,7 +214,7 @@ fn nowhere(app: &AppState, open: &[Upload], over: &[Upload], hinted: Option<&Upl
 }
 
 fn new(name: &str, sent: &Sent) -> Target {
-    let digest = Some(Algorithm::Md5);
+    let digest = Some(Wanted::Told(Algorithm::Md5));
     let (filename, content_type) = (name.to_owned(), sent.content_type.clone());
     Target::New(New { filename, content_type, digest, metadata: None, completes: false })
 }

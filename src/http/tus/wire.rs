@@ -5,13 +5,16 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use super::checksum::Unreadable;
+use super::{checksum::Unreadable, digest};
 use crate::{
     auth::AuthError,
-    domain::upload::{Refusal, State, Upload},
+    domain::{
+        content_digest,
+        upload::{Refusal, State, Upload},
+    },
     http::{
         Here,
-        headers::{dates::http_date, metadata::Metadata},
+        headers::{REPR_DIGEST, dates::http_date, metadata::Metadata},
         problem::{Code, Problem},
     },
     uploads::{BodyError, New, UploadError},
@@ -81,7 +84,11 @@ pub(super) fn is_chunk(headers: &HeaderMap) -> Result<(), Wire> {
 }
 
 /// A header that stands once, or not at all.
-fn once<'a>(headers: &'a HeaderMap, name: &HeaderName, fault: &'static str) -> Result<Option<&'a str>, Wire> {
+pub(super) fn once<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+    fault: &'static str,
+) -> Result<Option<&'a str>, Wire> {
     let mut values = headers.get_all(name).iter();
     match (values.next().map(HeaderValue::to_str), values.next()) {
         (None, _) => Ok(None),
@@ -131,7 +138,7 @@ pub(super) fn described(headers: &HeaderMap) -> Result<New, Wire> {
     Ok(New {
         filename: pairs.text(&["filename", "name"]).unwrap_or_default(),
         content_type: pairs.text(&["filetype", "type"]),
-        digest: None,
+        digest: digest::wanted(headers, &pairs)?,
         metadata: sent.map(str::to_owned),
         completes: true,
     })
@@ -154,13 +161,16 @@ pub(super) fn told(upload: &Upload, state: State) -> Response {
     response
 }
 
-/// Where the upload stands, and until when it may go on.
+/// Where the upload stands, until when it may go on and, once complete, its digest if somebody wanted it.
 pub(super) fn put_standing(headers: &mut HeaderMap, upload: &Upload, state: State) {
     headers.insert(UPLOAD_OFFSET, upload.offset.into());
     if state == State::Receiving
         && let Ok(expires) = HeaderValue::try_from(http_date(upload.expires))
     {
         headers.insert(UPLOAD_EXPIRES, expires);
+    }
+    if let Some(Ok(digest)) = upload.sum.as_ref().map(|sum| HeaderValue::try_from(content_digest::written(sum))) {
+        headers.insert(REPR_DIGEST, digest);
     }
 }
 
