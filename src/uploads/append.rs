@@ -16,7 +16,7 @@ use super::{
 use crate::{
     db::{Advance, StoreError},
     domain::{
-        UploadId,
+        UploadId, after,
         digest::{Running, Wanted},
         limits::{Allowance, holdable, smaller},
         names,
@@ -24,6 +24,10 @@ use crate::{
         upload::{self, Claim, KeptDigest, Plan, Refusal, State, Upload},
     },
 };
+
+/// How long an upload lives at most whose length is told and of which no byte has come. Its client may have lost the
+/// answer and begun another: what is announced counts against its user's account meanwhile, and no byte is lost with it.
+const EMPTY_LIFE: Duration = Duration::from_secs(15 * 60);
 
 /// What the first chunk's commit records besides the upload.
 struct Birth {
@@ -262,6 +266,9 @@ impl Uploads {
     ) -> Result<(), UploadError> {
         upload.offset = received.bytes;
         upload.size = size;
+        if upload.offset == 0 && upload.completes {
+            upload.expires = upload.expires.min(after(upload.created, EMPTY_LIFE));
+        }
         upload.digest = received.digest.as_ref().map(keep_digest);
         let begun = Instant::now();
         let inserted = self.parts.db.insert(upload, birth.binding, birth.spend, &birth.allowance).await;
@@ -294,9 +301,12 @@ impl Uploads {
             return Ok(());
         }
         let now = self.now();
+        let life = self.parts.settings.expires_after;
         let expires = match self.parts.settings.expires_from {
+            ExpiresFrom::Activity => upload.kept.expires(now, life),
+            // See [`EMPTY_LIFE`].
+            ExpiresFrom::Creation if upload.offset == 0 && to > 0 => upload.kept.expires(upload.created, life),
             ExpiresFrom::Creation => upload.expires,
-            ExpiresFrom::Activity => upload.kept.expires(now, self.parts.settings.expires_after),
         };
         let digest = received.digest.as_ref().map(keep_digest);
         let (tail_start, from) = (plan.from, upload.offset);

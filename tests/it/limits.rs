@@ -5,10 +5,13 @@ use std::time::Duration;
 use chunkgate::{config::Config, uploads::ExpiresFrom};
 use serde_json::{Value, json};
 
-use crate::support::{
-    Answer, Caller, TestApp,
-    identity::{Mode, Scripted},
-    md5,
+use crate::{
+    support::{
+        Answer, Caller, TestApp,
+        identity::{Mode, Scripted},
+        md5,
+    },
+    tus::Tus,
 };
 
 const RAW: &str = "/chunked_uploads/upload/";
@@ -118,6 +121,22 @@ async fn as_many_uploads_grow_as_may() {
     app.clock.advance(Duration::from_secs(25 * 60 * 60));
     ann.chunk(None, Some((0, 4, 10)), b"01234").await.expect(200);
     app.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_takes_no_place_for_long() {
+    for limits in [json!({"max_concurrent_uploads": 1}), json!({"max_total_bytes": 10})] {
+        let (_identity, app) = limited(limits).await;
+        let ann = Tus(app.user("ann"));
+        let six = [("Upload-Length", "6")];
+        ann.create(&six).await;
+        let refused = ann.send("POST", "/files/", &six, b"").await;
+        assert!([413, 429].contains(&refused.status));
+        app.clock.advance(Duration::from_secs(15 * 60));
+        let path = ann.create(&six).await;
+        ann.patch(&path, 0, b"012345").await.expect(204);
+        app.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ impl Tus {
     }
 }
 
-pub(crate) async fn tus(app: &TestApp) -> Tus {
+async fn tus(app: &TestApp) -> Tus {
     Tus(app.user("alice"))
 }
 
@@ -355,6 +355,19 @@ async fn what_is_over_is_gone() {
     for answer in [tus.head(&path).await, tus.patch(&path, 2, b"23").await] {
         assert_eq!(answer.expect(410).header("upload-offset"), None);
     }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn what_never_got_a_byte_is_over_soon_and_what_got_one_lives_on() {
+    let app = TestApp::start().await;
+    let tus = tus(&app).await;
+    let made = [tus.create(&[("Upload-Length", "4")]).await, tus.create(&[("Upload-Length", "4")]).await];
+    tus.patch(&made[0], 0, b"0").await.expect(204);
+    app.clock.advance(Duration::from_secs(15 * 60));
+    tus.patch(&made[1], 0, b"0").await.expect(410);
+    app.clock.advance(Duration::from_secs(23 * 60 * 60));
+    tus.patch(&made[0], 1, b"123").await.expect(204);
     app.stop().await;
 }
 

@@ -5,7 +5,7 @@ use chunkgate::domain::content_digest;
 
 use crate::{
     support::{TestApp, noise},
-    tus::{CHUNK, tus},
+    tus::{CHUNK, Tus},
 };
 
 /// The value of `checksum` in `Upload-Metadata`.
@@ -16,7 +16,7 @@ fn checksum(text: &str) -> String {
 #[tokio::test]
 async fn a_client_that_wants_to_know_is_told_the_digest_once_complete() {
     let app = TestApp::start().await;
-    let tus = tus(&app).await;
+    let tus = Tus(app.user("alice"));
     let content = noise(1, 1000);
     let path = tus.create(&[("Upload-Length", "1000"), ("Want-Repr-Digest", "sha-256=3, unixsum=10")]).await;
     let first = tus.patch(&path, 0, &content[..600]).await.expect(204);
@@ -34,7 +34,7 @@ async fn a_client_that_wants_to_know_is_told_the_digest_once_complete() {
 #[tokio::test]
 async fn content_of_the_announced_digest_is_complete_and_any_other_is_refused_for_good() {
     let app = TestApp::start().await;
-    let tus = tus(&app).await;
+    let tus = Tus(app.user("alice"));
     let content = noise(2, 1000);
     let (digest, other) = (content_digest::of(&content), content_digest::of(b"other"));
     let named = checksum("md5 ffffffffffffffffffffffffffffffff");
@@ -65,7 +65,7 @@ async fn content_of_the_announced_digest_is_complete_and_any_other_is_refused_fo
 #[tokio::test]
 async fn what_was_announced_is_held_against_content_that_another_door_completes() {
     let app = TestApp::start().await;
-    let tus = tus(&app).await;
+    let tus = Tus(app.user("alice"));
     let other = content_digest::of(b"other");
     let path = tus.create(&[("Upload-Length", "10"), ("Repr-Digest", &other)]).await;
     let id = path.trim_start_matches("/files/").to_owned();
@@ -78,17 +78,17 @@ async fn what_was_announced_is_held_against_content_that_another_door_completes(
 async fn an_announcement_outlives_the_process() {
     let app = TestApp::start().await;
     let other = content_digest::of(b"other");
-    let path = tus(&app).await.create(&[("Upload-Length", "10"), ("Repr-Digest", &other)]).await;
-    tus(&app).await.patch(&path, 0, b"01234").await.expect(204);
+    let path = Tus(app.user("alice")).create(&[("Upload-Length", "10"), ("Repr-Digest", &other)]).await;
+    Tus(app.user("alice")).patch(&path, 0, b"01234").await.expect(204);
     let app = app.restart(|_| ()).await;
-    tus(&app).await.patch(&path, 5, b"56789").await.expect(460);
+    Tus(app.user("alice")).patch(&path, 5, b"56789").await.expect(460);
     app.stop().await;
 }
 
 #[tokio::test]
 async fn what_is_no_digest_is_refused_before_anything_begins() {
     let app = TestApp::start().await;
-    let tus = tus(&app).await;
+    let tus = Tus(app.user("alice"));
     for (name, value) in [
         ("Repr-Digest", "sha-256=abc"),
         ("Want-Repr-Digest", "sha-256=eleven"),
