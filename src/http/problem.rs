@@ -177,8 +177,7 @@ struct Document<'a> {
 impl Problem {
     /// A problem of that kind; `detail` is a sentence for the client.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        let passes = code.status() == StatusCode::SERVICE_UNAVAILABLE;
-        let retry_after = passes.then_some(RETRY_AFTER);
+        let retry_after = retry_after(code.status());
         Self { code, detail: detail.into(), facts: Facts::default(), retry_after, cause: None, status: None }
     }
 
@@ -201,7 +200,7 @@ impl Problem {
     /// Under the status that a protocol has for it.
     #[must_use]
     pub fn under(self, status: StatusCode) -> Self {
-        Self { status: Some(status), ..self }
+        Self { status: Some(status), retry_after: self.retry_after.or(retry_after(status)), ..self }
     }
 
     /// With a cause for the log alone.
@@ -236,6 +235,11 @@ impl Problem {
         };
         serde_json::to_string(&document).unwrap_or_default()
     }
+}
+
+/// Whoever hears that a failure passes hears when to come back.
+fn retry_after(status: StatusCode) -> Option<Duration> {
+    (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER)
 }
 
 /// Logs a failure once, at the door that answers it: faults of the service loudly, refusals quietly.

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod admin;
+mod broken_lines;
 mod cli;
 mod config;
 mod conformance;

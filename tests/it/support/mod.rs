@@ -64,6 +64,11 @@ impl ManualClock {
     pub(crate) fn advance(&self, by: Duration) {
         self.ahead_micros.fetch_add(by.as_micros() as i64, Ordering::SeqCst);
     }
+
+    /// Sets the clock back, as an operator who mends its time would.
+    pub(crate) fn set_back(&self, by: Duration) {
+        self.ahead_micros.fetch_sub(by.as_micros() as i64, Ordering::SeqCst);
+    }
 }
 
 impl Clock for ManualClock {
