@@ -26,6 +26,7 @@ mod resume;
 mod secrets;
 mod shutdown;
 mod stage;
+mod tus;
 
 use std::{
     io::Write as _,

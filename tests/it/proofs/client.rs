@@ -143,7 +143,7 @@ impl Client {
         self.send(request).await.expect("an answer")
     }
 
-    fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+    pub(super) fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         let proof = self.presents.clone().unwrap_or_else(|| self.key.proof().into());
         proof.into_iter().fold(request, |request, (name, value)| request.header(name, value))

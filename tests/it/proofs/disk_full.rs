@@ -18,9 +18,9 @@ const MIB: usize = 1024 * 1024;
 /// Mounts the folder `$1`, then becomes the command after it.
 const ON_A_SMALL_DISK: &str = r#"mount -t tmpfs -o size=8m tmpfs "$1" && shift && exec "$@""#;
 /// Limits files to 3 MiB (in blocks of 512 bytes), then becomes the command. The signal would end the service.
-const WITH_SHORT_FILES: &str = r#"trap "" XFSZ; ulimit -f 6144; exec "$@""#;
+pub(super) const WITH_SHORT_FILES: &str = r#"trap "" XFSZ; ulimit -f 6144; exec "$@""#;
 
-fn words(words: &[&str]) -> Vec<String> {
+pub(super) fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
