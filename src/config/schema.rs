@@ -11,8 +11,7 @@ use super::{Config, RealmSettings};
 const SECRETS: [&str; 4] = ["auth.pepper", "database.url", "identity.events_token", "identity.token"];
 
 /// Sections and keys of planned features. Refused rather than ignored: who sets `server.tls` relies on it.
-const PLANNED: [&str; 8] =
-    ["hooks", "rufh", "server.trusted_proxies", "server.tls", "storage.azure", "storage.gcs", "storage.s3", "webhooks"];
+const PLANNED: [&str; 7] = ["hooks", "rufh", "server.tls", "storage.azure", "storage.gcs", "storage.s3", "webhooks"];
 
 /// Values of planned features, for keys that exist.
 const PLANNED_VALUES: [(&str, &[&str]); 2] =

@@ -1,6 +1,6 @@
 //! The small grammars of the doors: places of chunks, ranges, file names, digests, times, ids, forms in one line.
 
-use axum::http::HeaderValue;
+use axum::http::{HeaderValue, Uri};
 
 use super::text;
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
         form::urlencoded,
         headers::{
             disposition::{Parameters, attachment, file_name},
+            forwarded::{Hop, authority, from_the_right, node},
             ranges::{ContentRange, ContentRangeError, Wanted, wanted},
             validators::{if_range_holds, none_match_names},
         },
@@ -32,6 +33,7 @@ pub fn headers(data: &[u8]) {
         b'i' => id(&sent),
         b'u' => pairs(rest),
         b'e' => conditions(&sent),
+        b'f' => forwarded(&sent),
         _ => {}
     }
 }
@@ -156,6 +158,22 @@ fn pairs(sent: &[u8]) {
     let written = form_urlencoded::Serializer::new(String::new()).extend_pairs(&pairs).finish();
     assert_eq!(urlencoded(written.as_bytes()), pairs);
     assert!(pairs.len() <= sent.len() + 1);
+}
+
+/// What a proxy adds is read the same, whatever stands before it; what may stand in a URL is its whole authority.
+fn forwarded(sent: &str) {
+    const OWN: &str = "for=\"[2001:db8::17]:80\";host=up.example";
+    let line = format!("{sent},{OWN}");
+    assert_eq!(from_the_right(&line).next().map(Hop::parse), Some(Hop::parse(OWN)));
+    assert_eq!(from_the_right(&line).map(|element| element.len() + 1).sum::<usize>(), line.len() + 1);
+    assert!(from_the_right(sent).map(Hop::parse).all(|hop| hop.host.is_none_or(|host| sent.contains(&host))));
+    if let Some(address) = node(sent) {
+        assert_eq!(node(&address.to_string()), Some(address));
+    }
+    if let Some(host) = authority(sent) {
+        let url = format!("http://{host}/").parse::<Uri>().expect("a URL");
+        assert_eq!(url.authority().map(|known| known.as_str()), Some(&*host));
+    }
 }
 
 /// A condition holds only for a tag that stands in it.

@@ -2,7 +2,8 @@
 //!
 //! The rule is `domain::realms`; here its facts are handed over (the target's own host and path, never what a proxy says
 //! was meant), and what follows from it is known: the path that the doors see, the URLs that clients are told, the origin
-//! that pages are compared with, and at which entrance the gate is asked.
+//! that pages are compared with, and at which entrance the gate is asked. What trusted proxies say of the request is kept
+//! beside it: who sent it, and the scheme and host of URLs where no setting says them.
 
 use std::{convert::Infallible, ops::Deref, sync::Arc};
 
@@ -17,6 +18,8 @@ use super::{
     AppState,
     cross_site::{Own, from_elsewhere},
     extract, problem,
+    proxies::{Arrival, TrustedProxies},
+    server::PeerAddr,
 };
 use crate::{
     auth::{AuthError, Presented},
@@ -32,6 +35,7 @@ pub struct Entered {
     found: realms::Entered,
     /// The target as it was received.
     received: Uri,
+    arrival: Arrival,
 }
 
 impl Entered {
@@ -43,6 +47,11 @@ impl Entered {
     /// The entrance.
     pub fn entrance(&self) -> Entrance {
         self.found.entrance
+    }
+
+    /// Who sent it, and what for.
+    pub fn arrival(&self) -> &Arrival {
+        &self.arrival
     }
 
     /// What was taken off the path; nothing, mostly.
@@ -58,18 +67,20 @@ impl Entered {
 
 /// `inside`, which sees each request as it stands behind its entrance. Around the router and not a layer of it: a router
 /// chooses the route before its layers run.
-pub fn around(inside: Router, rule: Arc<Realms>) -> Router {
-    Router::new().fallback_service(MapRequest::new(inside, move |request| enter(&rule, request)))
+pub fn around(inside: Router, rule: Arc<Realms>, proxies: TrustedProxies) -> Router {
+    Router::new().fallback_service(MapRequest::new(inside, move |request| enter(&rule, &proxies, request)))
 }
 
-fn enter(rule: &Realms, request: Request) -> Request {
+fn enter(rule: &Realms, proxies: &TrustedProxies, request: Request) -> Request {
     let (mut parts, body) = request.into_parts();
+    let peer = parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip());
+    let arrival = peer.map_or_else(Arrival::default, |peer| proxies.arrival(peer, &parts.headers));
     let found = rule.entered(extract::host(&parts.headers, &parts.uri), parts.uri.path());
     let received = parts.uri.clone();
     if found.prefix > 0 {
         parts.uri = without_prefix(&received, found.prefix).unwrap_or_default();
     }
-    parts.extensions.insert(Entered { found, received });
+    parts.extensions.insert(Entered { found, received, arrival });
     Request::from_parts(parts, body)
 }
 
@@ -128,7 +139,7 @@ impl Here {
     }
 
     /// What absolute URLs in answers begin with, so that they lead to this entrance again; plain http where no scheme is
-    /// set.
+    /// known.
     pub(super) fn base_url(&self, parts: &Parts) -> String {
         let (scheme, authority) = self.reached(parts);
         let prefix = self.prefix();
@@ -139,22 +150,36 @@ impl Here {
     pub(super) fn presented(&self, parts: &Parts, form: Vec<(String, String)>) -> Presented {
         let mut presented = extract::presented(parts, &self.entered, form);
         presented.cross_site = self.is_cross_site(parts);
-        if let (Some(scheme), authority) = self.reached(parts) {
+        let (scheme, authority) = self.reached(parts);
+        presented.request.host = authority.map(str::to_owned);
+        if let Some(scheme) = scheme {
             presented.scheme = scheme.to_owned();
-            presented.request.host = authority.map(str::to_owned);
         }
         presented
     }
 
-    /// Scheme, if it is set, and authority under which the client reaches the service. A realm's own host is in the
-    /// configuration too, and is not the one of `server.public_url`.
+    /// Whether the client is known to come by https.
+    pub(super) fn is_https(&self) -> bool {
+        self.scheme() == Some("https")
+    }
+
+    /// Scheme and authority that are set.
+    fn set(&self) -> Option<(&str, &str)> {
+        self.public_url.as_deref()?.split_once("://")
+    }
+
+    fn scheme(&self) -> Option<&str> {
+        self.set().map(|(scheme, _)| scheme).or(self.entered.arrival.scheme)
+    }
+
+    /// Scheme, if it is known, and authority under which the client reaches the service: what is set, else what a trusted
+    /// proxy says, else what was asked. A realm's own host, by which it came in, is none of a proxy's or of
+    /// `server.public_url`.
     fn reached<'a>(&'a self, parts: &'a Parts) -> (Option<&'a str>, Option<&'a str>) {
         let asked = extract::host(&parts.headers, &parts.uri);
-        match self.public_url.as_deref().and_then(|url| url.split_once("://")) {
-            Some((scheme, _)) if self.entered.found.by_host => (Some(scheme), asked),
-            Some((scheme, authority)) => (Some(scheme), Some(authority)),
-            None => (None, asked),
-        }
+        let told = || self.set().map(|(_, authority)| authority).or(self.entered.arrival.host.as_deref());
+        let authority = if self.entered.found.by_host { asked } else { told().or(asked) };
+        (self.scheme(), authority)
     }
 
     /// Whether a browser sends the request for a page of another origin, one that may not act with what the browser
@@ -191,7 +216,7 @@ mod tests {
             ..Realm::default()
         };
         let router = Router::new().route("/", any(told)).route("/x/{id}/", any(told)).with_state(());
-        let router = around(router, Arc::new(Realms::new("main", [acme])));
+        let router = around(router, Arc::new(Realms::new("main", [acme])), TrustedProxies::default());
         let request = Request::get(target).header("host", host).body(Body::empty()).expect("a request");
         let Ok(answer) = router.oneshot(request).await;
         let body = axum::body::to_bytes(answer.into_body(), 4096).await.expect("a small body");

@@ -26,6 +26,7 @@ pub mod multipart;
 pub mod pages;
 pub mod paging;
 pub mod problem;
+pub mod proxies;
 pub mod raw;
 pub mod same_origin;
 pub mod server;
@@ -121,7 +122,7 @@ pub fn router(
         .merge(api::routes())
         .with_state(state);
     let inside = layers::wrap(doors.merge(site::routes(readiness)).merge(pages), settings, cors, tasks).layer(count);
-    entrance::around(inside, rule)
+    entrance::around(inside, rule, settings.trusted_proxies.clone())
 }
 
 /// Section `server` of the configuration.
@@ -130,9 +131,11 @@ pub fn router(
 pub struct Settings {
     /// Where to listen; port 0 takes any free port.
     pub listen: SocketAddr,
-    /// Scheme and authority under which clients reach the service; absent: those of the request. The identity server is
-    /// told this authority, whatever a proxy makes of `Host`.
+    /// Scheme and authority under which clients reach the service; absent: those of the request, or what a trusted proxy
+    /// says of it. The identity server is told this authority, whatever a proxy makes of `Host`.
     pub public_url: Option<String>,
+    /// Proxies before the service that are believed about who sends a request, and what for.
+    pub trusted_proxies: proxies::TrustedProxies,
     /// How long a client may send nothing in the middle of a head or a body.
     #[serde(with = "crate::domain::units::duration")]
     pub idle_timeout: Duration,
@@ -150,6 +153,7 @@ impl Default for Settings {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_url: None,
+            trusted_proxies: proxies::TrustedProxies::default(),
             idle_timeout: Duration::from_secs(30),
             min_rate: ByteSize::b(1024),
             max_head: ByteSize::kib(32),

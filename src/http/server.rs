@@ -51,7 +51,8 @@ const ACCEPT_REST: Duration = Duration::from_millis(10);
 /// Longest rest after a failed accept.
 const ACCEPT_REST_MAX: Duration = Duration::from_secs(1);
 
-/// Address of the peer of the connection, in every request's extensions. Behind a proxy it is the proxy's.
+/// Address of the peer of the connection, in every request's extensions. Behind a proxy it is the proxy's; whom that is
+/// for, [`super::entrance`] knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 

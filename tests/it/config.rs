@@ -357,6 +357,10 @@ fn each_wrong_value_is_told() {
         ("server.public_url", "'https://upload.example.org/path'"),
         ("server.public_url", "'https://upload.example.org/'"),
         ("server.public_url", "'https://a:b@upload.example.org'"),
+        ("server.trusted_proxies", "['10.0.0.1/8']"),
+        ("server.trusted_proxies", "['0.0.0.0/0']"),
+        ("server.trusted_proxies", "['localhost']"),
+        ("server.trusted_proxies", "'10.0.0.0/8'"),
         ("server.listen", "'8080'"),
         ("server.idle_timeout", "'0s'"),
         ("server.idle_timeout", "'soon'"),
@@ -416,7 +420,7 @@ fn each_wrong_value_is_told() {
         ("log.level", "'inof'"),
         ("log.format", "'xml'"),
         ("tus.prefix", "'/chunked_uploads/x'"),
-        ("server.trusted_proxies", "['10.0.0.0/8']"),
+        ("server.tls", "true"),
     ] {
         let (section, name) = key.rsplit_once('.').expect("section and key");
         let found = problems(with(&format!("[{section}]\n{name} = {value}\n"), &[]));

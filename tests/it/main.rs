@@ -31,6 +31,7 @@ mod native;
 mod pages;
 mod patience;
 mod proofs;
+mod proxies;
 mod raw;
 mod realms;
 mod revalidation;

@@ -162,6 +162,21 @@ async fn a_raw_upload_goes_on_by_the_urls_it_was_given() {
     }
 }
 
+#[tokio::test]
+async fn what_a_proxy_says_was_asked_chooses_no_realm() {
+    let house =
+        House::with(|config| config.server.trusted_proxies = ["127.0.0.1".parse()].into_iter().flatten().collect());
+    let house = house.await;
+    let said = |host: &str| vec![("X-Forwarded-Host".to_owned(), host.to_owned())];
+    house.ann().send("GET", "/api/v1/uploads", &said("acme.test"), Vec::new()).await.expect(200);
+    assert_eq!(house.asked(), [1, 0, 0, 0]);
+    house.ann().at_host("acme.test").send("GET", "/api/v1/uploads", &said("beta.test"), Vec::new()).await.expect(200);
+    assert_eq!(house.asked(), [1, 1, 0, 0]);
+    let question = house.acme.asked()[0].question["request"].clone();
+    assert_eq!(question["host"], "acme.test", "a realm's own host is the one that was asked");
+    house.app.stop().await;
+}
+
 /// A whole file at the raw door.
 async fn raw(caller: &Caller, name: &str, bytes: &[u8]) -> Answer {
     let name = name.replace(['/', ':'], "-");

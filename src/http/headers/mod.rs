@@ -7,6 +7,7 @@ use axum::http::HeaderName;
 
 pub mod dates;
 pub mod disposition;
+pub mod forwarded;
 pub mod metadata;
 pub mod ranges;
 pub mod validators;

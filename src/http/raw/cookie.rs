@@ -53,10 +53,9 @@ pub(super) fn forget(response: &mut Response, app: &Here, asked: &HeaderMap, id:
 }
 
 fn put(response: &mut Response, app: &Here, asked: &HeaderMap, value: &str) {
-    let https = app.public_url.as_deref().is_some_and(|url| url.starts_with("https://"));
     let cross_site = asked.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
     // A browser keeps `SameSite=None` only together with `Secure`, and that only over https.
-    let scope = match (https, cross_site) {
+    let scope = match (app.is_https(), cross_site) {
         (true, true) => "SameSite=None; Secure",
         (true, false) => "SameSite=Lax; Secure",
         (false, _) => "SameSite=Lax",
