@@ -14,6 +14,8 @@ pub fn registered(algorithm: Algorithm) -> &'static str {
         Algorithm::Sha1 => "sha",
         Algorithm::Sha256 => "sha-256",
         Algorithm::Sha512 => "sha-512",
+        // Not registered, so the field cannot name it, and no content's digest is of it.
+        Algorithm::Crc32 => "crc32",
     }
 }
 

@@ -29,10 +29,13 @@ pub enum Algorithm {
     Sha256,
     /// FIPS 180-4; for `Content-Digest`.
     Sha512,
+    /// The CRC of zip and Ethernet (ISO 3309), most significant byte first; for the checksum of a chunk. It finds what
+    /// lines do to bytes, and is never kept of a whole content.
+    Crc32,
 }
 
 impl Algorithm {
-    /// Every algorithm.
+    /// Every algorithm that a content's digest may be of.
     pub const ALL: [Self; 4] = [Self::Md5, Self::Sha1, Self::Sha256, Self::Sha512];
 
     /// The name used on the wire and in the database.
@@ -42,6 +45,7 @@ impl Algorithm {
             Self::Sha1 => "sha1",
             Self::Sha256 => "sha256",
             Self::Sha512 => "sha512",
+            Self::Crc32 => "crc32",
         }
     }
 
@@ -57,6 +61,7 @@ impl Algorithm {
             Self::Sha1 => 20,
             Self::Sha256 => 32,
             Self::Sha512 => 64,
+            Self::Crc32 => 4,
         }
     }
 
@@ -66,6 +71,7 @@ impl Algorithm {
             Self::Sha1 => 2,
             Self::Sha256 => 3,
             Self::Sha512 => 4,
+            Self::Crc32 => 5,
         }
     }
 }
@@ -102,7 +108,7 @@ impl Wanted {
 pub struct Digest {
     /// How the value was computed.
     pub algorithm: Algorithm,
-    /// The raw value: 16, 20, 32 or 64 bytes.
+    /// The raw value, as long as its algorithm makes it.
     pub value: Vec<u8>,
 }
 
@@ -139,6 +145,8 @@ pub enum Running {
     Sha256(Sha256),
     /// See [`Algorithm::Sha512`].
     Sha512(Sha512),
+    /// See [`Algorithm::Crc32`].
+    Crc32(crc32fast::Hasher),
 }
 
 impl Running {
@@ -149,6 +157,7 @@ impl Running {
             Algorithm::Sha1 => Self::Sha1(Sha1::new()),
             Algorithm::Sha256 => Self::Sha256(Sha256::new()),
             Algorithm::Sha512 => Self::Sha512(Sha512::new()),
+            Algorithm::Crc32 => Self::Crc32(crc32fast::Hasher::new()),
         }
     }
 
@@ -159,6 +168,7 @@ impl Running {
             Self::Sha1(_) => Algorithm::Sha1,
             Self::Sha256(_) => Algorithm::Sha256,
             Self::Sha512(_) => Algorithm::Sha512,
+            Self::Crc32(_) => Algorithm::Crc32,
         }
     }
 
@@ -169,6 +179,7 @@ impl Running {
             Self::Sha1(state) => state.update(bytes),
             Self::Sha256(state) => state.update(bytes),
             Self::Sha512(state) => state.update(bytes),
+            Self::Crc32(state) => state.update(bytes),
         }
     }
 
@@ -180,11 +191,12 @@ impl Running {
             Self::Sha1(state) => state.finalize().to_vec(),
             Self::Sha256(state) => state.finalize().to_vec(),
             Self::Sha512(state) => state.finalize().to_vec(),
+            Self::Crc32(state) => state.finalize().to_be_bytes().to_vec(),
         };
         Digest { algorithm, value }
     }
 
-    /// The state as bytes: version, algorithm tag, then what the digest crate writes (88 to 208 bytes).
+    /// The state as bytes: version, algorithm tag, then what the digest crate writes (at most 208 bytes).
     pub fn save(&self) -> Vec<u8> {
         let mut saved = vec![STATE_VERSION, self.algorithm().tag()];
         match self {
@@ -192,6 +204,7 @@ impl Running {
             Self::Sha1(state) => saved.extend_from_slice(&state.serialize()),
             Self::Sha256(state) => saved.extend_from_slice(&state.serialize()),
             Self::Sha512(state) => saved.extend_from_slice(&state.serialize()),
+            Self::Crc32(state) => saved.extend_from_slice(&state.clone().finalize().to_be_bytes()),
         }
         saved
     }
@@ -207,6 +220,10 @@ impl Running {
             Algorithm::Sha1 => resume(state).map(Self::Sha1),
             Algorithm::Sha256 => resume(state).map(Self::Sha256),
             Algorithm::Sha512 => resume(state).map(Self::Sha512),
+            Algorithm::Crc32 => {
+                let sum = u32::from_be_bytes(state.try_into().ok()?);
+                Some(Self::Crc32(crc32fast::Hasher::new_with_initial(sum)))
+            }
         }
     }
 }
@@ -234,6 +251,7 @@ mod tests {
         let long = "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
             2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
         assert_eq!(of(Algorithm::Sha512), long);
+        assert_eq!(of(Algorithm::Crc32), "352441c2");
     }
 
     #[test]
@@ -251,7 +269,7 @@ mod tests {
         #[test]
         fn put_down_and_taken_up_anywhere(bytes in proptest::collection::vec(any::<u8>(), 0..400), cut in 0usize..400) {
             let cut = cut.min(bytes.len());
-            for algorithm in Algorithm::ALL {
+            for algorithm in Algorithm::ALL.into_iter().chain([Algorithm::Crc32]) {
                 let mut whole = Running::new(algorithm);
                 whole.update(&bytes);
                 let mut first = Running::new(algorithm);
@@ -264,7 +282,7 @@ mod tests {
 
         #[test]
         fn arbitrary_states_never_panic(saved in proptest::collection::vec(any::<u8>(), 0..220)) {
-            for algorithm in Algorithm::ALL {
+            for algorithm in Algorithm::ALL.into_iter().chain([Algorithm::Crc32]) {
                 let _ = Running::restore(algorithm, &saved);
             }
         }

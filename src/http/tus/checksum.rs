@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// The algorithms that are offered, in the order in which they are.
-pub(super) const ALGORITHMS: [Algorithm; 4] = [Algorithm::Sha1, Algorithm::Md5, Algorithm::Sha256, Algorithm::Sha512];
+pub(super) const ALGORITHMS: [Algorithm; 5] =
+    [Algorithm::Sha1, Algorithm::Md5, Algorithm::Crc32, Algorithm::Sha256, Algorithm::Sha512];
 
 const UPLOAD_CHECKSUM: HeaderName = HeaderName::from_static("upload-checksum");
 
