@@ -5,6 +5,7 @@
 //! ids and dates. One process at a time owns the folder: a lock file refuses a second one, because the locks that keep
 //! two chunks of an upload apart live in the process.
 
+mod joining;
 mod patterns;
 
 use std::{
@@ -26,7 +27,7 @@ use tokio_util::io::ReaderStream;
 
 use self::patterns::{fixed_part, is_below, render};
 use super::{ContentError, ContentStore, Writer};
-use crate::domain::{Durability, Timestamp, UploadId, principal::User, upload::Placement};
+use crate::domain::{Durability, Timestamp, UploadId, concat::Slice, principal::User, upload::Placement};
 
 /// How much is read at once when content is delivered or hashed again, in bytes.
 const READ_BYTES: usize = 256 * 1024;
@@ -131,6 +132,37 @@ impl LocalStore {
         Ok((self.root.join(paths.partial), self.root.join(paths.complete)))
     }
 
+    /// An empty file, open for writing.
+    async fn create_file(&self, placement: &Placement) -> Result<File, ContentError> {
+        let (path, _) = self.paths(placement)?;
+        let (folders, durability) = (self.folders.clone(), self.durability);
+        blocking(format!("making {}", path.display()), move || {
+            let folder = path.parent().unwrap_or(&folders.root);
+            folders.make(folder)?;
+            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            sync_dir(folder, durability)?;
+            Ok(file)
+        })
+        .await
+    }
+
+    /// The file of a growing content, cut at `at` and open for writing.
+    async fn append_file(&self, placement: &Placement, at: u64) -> Result<File, ContentError> {
+        let (path, complete) = self.paths(placement)?;
+        blocking(format!("opening {}", path.display()), move || {
+            let file = match OpenOptions::new().write(true).open(&path) {
+                // Finished by a process that ended before it could record so: whole, and in its place.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && length_of(&complete) == Some(at) => {
+                    OpenOptions::new().write(true).open(&complete)
+                }
+                file => file,
+            }?;
+            cut(&file, at)?;
+            Ok(file)
+        })
+        .await
+    }
+
     fn writer(&self, file: File, at: u64) -> Box<dyn Writer> {
         Box::new(LocalWriter { file: Arc::new(file), at, durability: self.durability })
     }
@@ -147,34 +179,28 @@ impl ContentStore for LocalStore {
     }
 
     async fn create(&self, placement: &Placement) -> Result<Box<dyn Writer>, ContentError> {
-        let (path, _) = self.paths(placement)?;
-        let (folders, durability) = (self.folders.clone(), self.durability);
-        let file = blocking(format!("making {}", path.display()), move || {
-            let folder = path.parent().unwrap_or(&folders.root);
-            folders.make(folder)?;
-            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-            sync_dir(folder, durability)?;
-            Ok(file)
-        })
-        .await?;
-        Ok(self.writer(file, 0))
+        Ok(self.writer(self.create_file(placement).await?, 0))
     }
 
     async fn append(&self, placement: &Placement, at: u64) -> Result<Box<dyn Writer>, ContentError> {
-        let (path, complete) = self.paths(placement)?;
-        let file = blocking(format!("opening {}", path.display()), move || {
-            let file = match OpenOptions::new().write(true).open(&path) {
-                // Finished by a process that ended before it could record so: whole, and in its place.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && length_of(&complete) == Some(at) => {
-                    OpenOptions::new().write(true).open(&complete)
-                }
-                file => file,
-            }?;
-            cut(&file, at)?;
-            Ok(file)
+        Ok(self.writer(self.append_file(placement, at).await?, at))
+    }
+
+    async fn join(&self, placement: &Placement, at: u64, slices: &[Slice]) -> Result<(), ContentError> {
+        let to = match at {
+            0 => self.create_file(placement).await?,
+            at => self.append_file(placement, at).await?,
+        };
+        let mut pieces = Vec::new();
+        for slice in slices {
+            pieces.push((self.paths(&slice.placement)?.0, slice.from, slice.length));
+        }
+        let durability = self.durability;
+        blocking("joining parts".into(), move || {
+            joining::copy(&to, at, &pieces)?;
+            if durability == Durability::Disk { to.sync_data() } else { Ok(()) }
         })
-        .await?;
-        Ok(self.writer(file, at))
+        .await
     }
 
     async fn finish(&self, placement: &Placement, size: u64) -> Result<(), ContentError> {

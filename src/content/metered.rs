@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, stream::BoxStream};
 
 use super::{ContentError, ContentStore, Writer};
 use crate::{
-    domain::{Timestamp, UploadId, principal::User, upload::Placement},
+    domain::{Timestamp, UploadId, concat::Slice, principal::User, upload::Placement},
     meter::{Counter, words},
 };
 
@@ -77,6 +77,10 @@ impl<S: ContentStore> ContentStore for Metered<S> {
 
     async fn append(&self, placement: &Placement, at: u64) -> Result<Box<dyn Writer>, ContentError> {
         self.writer(self.store.append(placement, at).await)
+    }
+
+    async fn join(&self, placement: &Placement, at: u64, slices: &[Slice]) -> Result<(), ContentError> {
+        self.meters.noted(self.store.join(placement, at, slices).await)
     }
 
     async fn finish(&self, placement: &Placement, size: u64) -> Result<(), ContentError> {

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
-use crate::domain::{Timestamp, UploadId, principal::User, upload::Placement};
+use crate::domain::{Timestamp, UploadId, concat::Slice, principal::User, upload::Placement};
 
 /// A place for the bytes of uploads.
 ///
@@ -32,6 +32,10 @@ pub trait ContentStore: Send + Sync + 'static {
     /// # Errors
     /// [`ContentError::Missing`] if the content is not there or is shorter than `at`.
     async fn append(&self, placement: &Placement, at: u64) -> Result<Box<dyn Writer>, ContentError>;
+
+    /// Copies pieces of growing contents to a growing one, from `at` on, makes them durable, and cuts what it had beyond;
+    /// from 0 on it is made. The bytes stay within the store where that can be. The caller bounds how many they are.
+    async fn join(&self, placement: &Placement, at: u64, slices: &[Slice]) -> Result<(), ContentError>;
 
     /// Moves a content, cut to `size` bytes, to its finished place, atomically and durably. Repeating is harmless.
     async fn finish(&self, placement: &Placement, size: u64) -> Result<(), ContentError>;

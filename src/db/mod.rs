@@ -7,6 +7,7 @@ mod accounts;
 mod credentials;
 mod dialect;
 mod events;
+mod joins;
 mod operations;
 mod store;
 mod token_keys;
@@ -103,7 +104,7 @@ pub async fn connect(settings: &Settings, durability: Durability) -> Result<Stor
 /// Deeds that take a [`Spend`] do it and spend it, or neither; they fail with [`StoreError::Conflict`] if it was spent
 /// before.
 #[async_trait]
-pub trait Uploads: Send + Sync + 'static {
+pub trait Uploads: Joins + Send + Sync + 'static {
     /// Records a new upload and, with it, that `binding`'s proof created it, if `allowance` has room for it beside the
     /// other uploads of its owner. Of any number that begin at once only so many do as there is room for.
     /// `Some`: there is none, and nothing changed.
@@ -134,11 +135,11 @@ pub trait Uploads: Send + Sync + 'static {
     /// Whether any upload of that id is remembered, whoever owns it.
     async fn exists(&self, id: UploadId) -> Result<bool, StoreError>;
 
-    /// The uploads of `owner`, newest first.
+    /// The uploads of `owner`, newest first, without parts of others.
     async fn list(&self, owner: Owner, page: &Page) -> Result<Vec<Upload>, StoreError>;
 
-    /// At most `limit` uploads of `owner` with this display name and, if it is given, this size: those marked as
-    /// receiving before the others, and newest first among either.
+    /// At most `limit` uploads of `owner` with this display name and, if it is given, this size, without parts of others:
+    /// those marked as receiving before the others, and newest first among either.
     async fn named(
         &self,
         owner: Owner,
@@ -181,8 +182,8 @@ pub trait Uploads: Send + Sync + 'static {
     /// Records that the bytes of a cancelled or expired upload are gone: placement and digest are cleared.
     async fn content_gone(&self, id: UploadId) -> Result<(), StoreError>;
 
-    /// At most `limit` receiving uploads whose time ran out at `now`, and complete ones that ended before
-    /// `completed_before`.
+    /// At most `limit` receiving uploads whose time ran out at `now`, but for parts of those that are receiving and for
+    /// those whose parts have time left, and complete ones that ended before `completed_before`.
     async fn outlived(
         &self,
         now: Timestamp,
@@ -196,6 +197,35 @@ pub trait Uploads: Send + Sync + 'static {
     /// Forgets at most `limit` cancelled and expired uploads that ended before `ended_before` and have no bytes, with
     /// their bindings. Returns how many.
     async fn forget(&self, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+}
+
+/// Facts about uploads that are joined from parts.
+#[async_trait]
+pub trait Joins: Send + Sync + 'static {
+    /// Records an upload that is joined from these parts, as [`Uploads::insert`] does, and with it that they are its.
+    /// `false`: one of them is no part of the same owner that grows and belongs to nobody, and nothing changed.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] as there, and if the owner has an upload of the same list.
+    async fn insert_joined(
+        &self,
+        joined: &Upload,
+        parts: &[UploadId],
+        binding: Option<Binding>,
+        spend: Option<Spend>,
+    ) -> Result<bool, StoreError>;
+
+    /// The upload of `owner` that was made of exactly these parts, whatever became of it or of them.
+    async fn joined(&self, owner: Owner, parts: &[UploadId]) -> Result<Option<Upload>, StoreError>;
+
+    /// The parts of an upload, in their order.
+    async fn parts(&self, joined: &Upload) -> Result<Vec<Upload>, StoreError>;
+
+    /// At most `limit` receiving uploads none of whose parts will grow after `now`.
+    async fn to_join(&self, now: Timestamp, limit: u32) -> Result<Vec<Upload>, StoreError>;
+
+    /// At most `limit` receiving parts of uploads that ended before `ended_before`.
+    async fn left_over(&self, ended_before: Timestamp, limit: u32) -> Result<Vec<Upload>, StoreError>;
 }
 
 /// Facts about users and the proofs they gave.

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::domain::{
     Timestamp, UploadId, UserId,
+    concat::Role,
     digest::{Algorithm, Digest},
     hex,
     limits::{Allowance, Kept, Remaining, Usage},
@@ -33,19 +34,20 @@ macro_rules! select {
             "SELECT id, owner, filename, content_type, state, offset_bytes, size_bytes, digest_algorithm, ",
             "digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes, ",
             "max_total_bytes, max_chunk_bytes, requests_per_minute, ttl_seconds, metadata, completes, ",
-            "remaining_bytes, remaining_as_of, expected_hex FROM uploads ",
+            "remaining_bytes, remaining_as_of, expected_hex, is_part, part_of, parts_listed, part_count FROM uploads ",
             $rest
         )
     };
 }
+pub(super) use select;
 
 const INSERT: &str = "
     INSERT INTO uploads (id, owner, filename, content_type, state, offset_bytes, size_bytes, digest_algorithm,
         digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes,
         max_total_bytes, max_chunk_bytes, requests_per_minute, ttl_seconds, metadata, completes,
-        remaining_bytes, remaining_as_of, expected_hex)
+        remaining_bytes, remaining_as_of, expected_hex, is_part, parts_listed, part_count)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-        $24, $25, $26, $27)";
+        $24, $25, $26, $27, $28, $29, $30)";
 
 // Two exclusive bindings of a proof meet in the primary key, an exclusive and a shared one in this condition.
 const BIND: &str = "
@@ -58,13 +60,13 @@ const FIND: &str = select!("WHERE id = $1 AND owner = $2");
 const EXISTS: &str = "SELECT 1 FROM uploads WHERE id = $1";
 
 const LIST: &str = select!(
-    "WHERE owner = $1 AND (created, id) < ($2, $3)
+    "WHERE owner = $1 AND (created, id) < ($2, $3) AND NOT is_part
        AND ($4 = '' OR $4 = CASE WHEN state = 'receiving' AND expires <= $5 THEN 'expired' ELSE state END)
      ORDER BY created DESC, id DESC LIMIT $6"
 );
 
 const NAMED: &str = select!(
-    "WHERE owner = $1 AND filename = $2 AND ($3 < 0 OR size_bytes = $3)
+    "WHERE owner = $1 AND filename = $2 AND ($3 < 0 OR size_bytes = $3) AND NOT is_part
      ORDER BY CASE WHEN state = 'receiving' THEN 0 ELSE 1 END, created DESC, id DESC LIMIT $4"
 );
 
@@ -90,7 +92,14 @@ const CONTENT_GONE: &str = "
     WHERE id = $1 AND state IN ('cancelled', 'expired')";
 
 const OUTLIVED: &str = select!(
-    "WHERE (state = 'receiving' AND expires <= $1) OR (state = 'complete' AND ended < $2) ORDER BY expires, id LIMIT $3"
+    "WHERE (state = 'receiving' AND expires <= $1
+            AND (part_of IS NULL OR NOT EXISTS (
+                SELECT 1 FROM uploads AS joined WHERE joined.id = uploads.part_of AND joined.state = 'receiving'))
+            AND (part_count IS NULL OR NOT EXISTS (
+                SELECT 1 FROM uploads AS part
+                WHERE part.part_of = uploads.id AND part.state = 'receiving' AND part.expires > $1)))
+        OR (state = 'complete' AND ended < $2)
+     ORDER BY expires, id LIMIT $3"
 );
 
 const TO_COLLECT: &str =
@@ -122,10 +131,7 @@ impl<DB: Dialect> Uploads for Store<DB> {
                 return Ok(Some(refusal));
             }
         }
-        insert(upload)?.execute(&mut *tx).await?;
-        if let Some(binding) = binding {
-            bind(&mut tx, upload, binding).await?;
-        }
+        insert_within(&mut tx, upload, binding).await?;
         tx.commit().await?;
         Ok(None)
     }
@@ -289,13 +295,17 @@ impl<DB: Dialect> Store<DB> {
         Ok(true)
     }
 
-    async fn uploads(&self, query: Statement<'_, DB>) -> Result<Vec<Upload>, StoreError> {
+    pub(super) async fn uploads(&self, query: Statement<'_, DB>) -> Result<Vec<Upload>, StoreError> {
         query.fetch_all(&self.read).await?.iter().map(upload::<DB>).collect()
     }
 }
 
 fn insert<DB: Dialect>(upload: &Upload) -> Result<Statement<'static, DB>, StoreError> {
     let count = |column, value| count(upload.id, column, value);
+    let listed = match &upload.role {
+        Some(Role::Joined { listed, parts }) => Some((listed, parts)),
+        Some(Role::Part { .. }) | None => None,
+    };
     Ok(sqlx::query(INSERT)
         .bind(upload.id.to_string())
         .bind(owner_text(upload.owner.map_or(Owner::Nobody, Owner::User)))
@@ -323,10 +333,29 @@ fn insert<DB: Dialect>(upload: &Upload) -> Result<Statement<'static, DB>, StoreE
         .bind(upload.completes)
         .bind(upload.kept.remaining.map(|rest| count("remaining_bytes", rest.bytes)).transpose()?)
         .bind(upload.kept.remaining.map(|rest| rest.as_of.as_microsecond()))
-        .bind(upload.expected.as_ref().map(Digest::to_hex)))
+        .bind(upload.expected.as_ref().map(Digest::to_hex))
+        .bind(upload.is_part())
+        .bind(listed.map(|(listed, _)| listed.clone()))
+        .bind(listed.map(|(_, parts)| count("part_count", *parts)).transpose()?))
 }
 
-async fn spend_within<DB: Dialect>(tx: &mut Transaction<'static, DB>, spend: Option<Spend>) -> Result<(), StoreError> {
+/// Records a new upload with its binding.
+pub(super) async fn insert_within<DB: Dialect>(
+    tx: &mut Transaction<'static, DB>,
+    upload: &Upload,
+    binding: Option<Binding>,
+) -> Result<(), StoreError> {
+    insert(upload)?.execute(&mut **tx).await?;
+    match binding {
+        Some(binding) => bind(tx, upload, binding).await,
+        None => Ok(()),
+    }
+}
+
+pub(super) async fn spend_within<DB: Dialect>(
+    tx: &mut Transaction<'static, DB>,
+    spend: Option<Spend>,
+) -> Result<(), StoreError> {
     let Some(spend) = spend else { return Ok(()) };
     match DB::changed(&accounts::spend(spend).execute(&mut **tx).await?) {
         1 => Ok(()),
@@ -363,6 +392,7 @@ pub(super) fn upload<DB: Dialect>(row: &DB::Row) -> Result<Upload, StoreError> {
         content_type: row.get("content_type")?,
         metadata: row.get("metadata")?,
         completes: row.get("completes")?,
+        role: role(&row)?,
         state: State::named(&row.get::<String>("state")?).ok_or_else(|| row.corrupt("state"))?,
         offset: row.count("offset_bytes")?,
         size: row.maybe_count("size_bytes")?,
@@ -378,6 +408,18 @@ pub(super) fn upload<DB: Dialect>(row: &DB::Row) -> Result<Upload, StoreError> {
         expires: row.time("expires")?,
         ended: row.maybe_time("ended")?,
     })
+}
+
+fn role<DB: Dialect>(row: &Fields<'_, DB>) -> Result<Option<Role>, StoreError> {
+    if let Some(parts) = row.maybe_count("part_count")? {
+        return Ok(Some(Role::Joined { listed: row.get("parts_listed")?, parts }));
+    }
+    if !row.get::<bool>("is_part")? {
+        return Ok(None);
+    }
+    let of = row.get::<Option<String>>("part_of")?;
+    let of = of.map(|of| of.parse().map_err(|_| row.corrupt("part_of"))).transpose()?;
+    Ok(Some(Role::Part { of }))
 }
 
 fn kept<DB: Dialect>(row: &Fields<'_, DB>) -> Result<Kept, StoreError> {

@@ -10,6 +10,8 @@ use super::{
 };
 use crate::domain::{Timestamp, UploadId, UserId, limits::Usage, principal::Owner};
 
+// Bytes of parts count once: theirs until they are joined, then those of the upload that has them.
+//
 // Sums in floating point, cut to what a column holds: the sizes that clients claim may add up to more than 64 bits, which
 // the engines answer with an error. Exact below 8 PiB.
 const USAGE: &str = "
@@ -20,10 +22,16 @@ const USAGE: &str = "
     FROM (
         SELECT COALESCE(SUM(takes), 0) AS total,
             COALESCE(SUM(CASE WHEN created >= $3 THEN takes ELSE 0 END), 0) AS recent,
-            COALESCE(SUM(CASE WHEN state = 'receiving' THEN 1 ELSE 0 END), 0) AS receiving
+            COALESCE(SUM(grows), 0) AS receiving
         FROM (
-            SELECT state, created, CAST(COALESCE(size_bytes, offset_bytes) AS DOUBLE PRECISION) AS takes FROM uploads
-            WHERE owner = $1 AND id <> $2 AND (state = 'complete' OR (state = 'receiving' AND expires > $4))) AS counted
+            SELECT created, CAST(COALESCE(size_bytes, offset_bytes) AS DOUBLE PRECISION) AS takes,
+                CASE WHEN state = 'complete' OR (is_part AND offset_bytes = size_bytes) THEN 0 ELSE 1 END AS grows
+            FROM uploads
+            WHERE owner = $1 AND id <> $2 AND (state = 'complete' OR (state = 'receiving' AND expires > $4))
+                AND (part_count IS NULL OR state = 'complete')
+                AND (part_of IS NULL OR NOT EXISTS (
+                    SELECT 1 FROM uploads AS joined WHERE joined.id = uploads.part_of AND joined.state <> 'receiving'))
+            ) AS counted
         ) AS sums";
 
 /// What they take at this moment; a moment later it may be more.

@@ -3,6 +3,7 @@
 //! Nothing here performs I/O, awaits, or knows a protocol or a database. Time and randomness are passed in, so every
 //! rule can be tested with a table of values.
 
+pub mod concat;
 pub mod content_digest;
 pub mod digest;
 pub mod events;

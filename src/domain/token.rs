@@ -265,6 +265,7 @@ mod tests {
             max_bytes: None,
             metadata: None,
             completes: false,
+            role: None,
             kept: Default::default(),
             created,
             updated: created,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Timestamp, UploadId, UserId,
+    concat::Role,
     digest::{Algorithm, Digest},
     limits::{Kept, Limits, smaller},
     principal::Owner,
@@ -72,6 +73,8 @@ pub struct Upload {
     pub metadata: Option<String>,
     /// Whether it is complete as soon as its length is reached. Else its client says when.
     pub completes: bool,
+    /// What it is among uploads that are joined from parts.
+    pub role: Option<Role>,
     /// Where it stands. [`Upload::state_at`] also knows what has expired but was not yet collected.
     pub state: State,
     /// Bytes acknowledged. Never more than the content store holds.
@@ -153,6 +156,15 @@ pub enum Refusal {
     /// The upload is complete and takes nothing more.
     #[error("the upload is already complete")]
     Complete,
+    /// The upload is joined from parts, and nobody adds to it.
+    #[error("the upload is joined from parts and takes no bytes itself")]
+    Joined,
+    /// The upload is a part of another, and no file by itself.
+    #[error("the upload is a part of another one and no file by itself")]
+    Part,
+    /// What is to be joined is no part, or one of another upload.
+    #[error("only parts that belong to no other upload can be joined")]
+    NotAPart,
     /// The upload is not complete yet.
     #[error("the upload has {offset} bytes and is not complete")]
     Incomplete {
@@ -263,6 +275,7 @@ impl Upload {
     pub fn may_append(&self, claim: &Claim, max_bytes: Option<u64>, now: Timestamp) -> Result<Plan, Refusal> {
         let max_bytes = smaller(self.max_bytes, max_bytes);
         match self.state_at(now) {
+            State::Receiving | State::Complete if self.is_joined() => return Err(Refusal::Joined),
             State::Receiving => {}
             State::Complete => return Err(Refusal::Complete),
             State::Cancelled => return Err(Refusal::Cancelled),
@@ -277,6 +290,7 @@ impl Upload {
     /// The first [`Refusal`] that applies. The digest itself is compared by the caller, who holds the value.
     pub fn may_finish(&self, expected: Option<&Digest>, now: Timestamp) -> Result<Finish, Refusal> {
         let finish = match self.state_at(now) {
+            State::Receiving if self.is_part() => return Err(Refusal::Part),
             State::Receiving => Finish::Now,
             State::Complete => Finish::Already,
             State::Cancelled => return Err(Refusal::Cancelled),
@@ -330,6 +344,7 @@ impl Upload {
     pub fn may_read(&self, now: Timestamp) -> Result<(), Refusal> {
         match self.state_at(now) {
             State::Complete => Ok(()),
+            State::Receiving if self.is_part() => Err(Refusal::Part),
             State::Receiving => Err(Refusal::Incomplete { offset: self.offset }),
             State::Cancelled => Err(Refusal::Cancelled),
             State::Expired => Err(Refusal::Expired),
@@ -459,6 +474,7 @@ mod tests {
             max_bytes: None,
             metadata: None,
             completes: false,
+            role: None,
             kept: Kept::default(),
             created,
             updated: created,

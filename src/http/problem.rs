@@ -100,6 +100,9 @@ catalogue! {
     Cancelled "cancelled" GONE false "The upload was cancelled";
     Conflict "conflict" CONFLICT false "It contradicts what is there";
     Complete "complete" CONFLICT false "The upload is already complete";
+    Joined "joined" CONFLICT false "The upload is joined from parts and takes no bytes itself";
+    Part "part" CONFLICT false "The upload is a part of another one";
+    NotAPart "not_a_part" BAD_REQUEST false "It cannot be joined";
     Incomplete "incomplete" CONFLICT false "The upload is not complete yet";
     WrongOffset "wrong_offset" CONFLICT false "The chunk does not start where the upload stands";
     WrongSize "wrong_size" BAD_REQUEST false "The total length is another one";
@@ -309,6 +312,9 @@ impl From<Refusal> for Problem {
             Refusal::Expired => (Code::Expired, none),
             Refusal::Cancelled => (Code::Cancelled, none),
             Refusal::Complete => (Code::Complete, none),
+            Refusal::Joined => (Code::Joined, none),
+            Refusal::Part => (Code::Part, none),
+            Refusal::NotAPart => (Code::NotAPart, none),
             Refusal::Incomplete { offset } => (Code::Incomplete, Facts { offset: Some(offset), ..none }),
             Refusal::WrongOffset { offset } => (Code::WrongOffset, Facts { offset: Some(offset), ..none }),
             Refusal::WrongSize { size } => (Code::WrongSize, Facts { size: Some(size), ..none }),

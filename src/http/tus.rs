@@ -5,6 +5,7 @@
 //! The page is `proto-docs/tus.md`.
 
 mod checksum;
+mod concat;
 mod digest;
 mod wire;
 
@@ -20,7 +21,10 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
 pub(super) use self::wire::own_status;
-use self::wire::{TUS_RESUMABLE, TUS_VERSION, VERSION, Wire, put_standing, refused, told};
+use self::{
+    concat::Concat,
+    wire::{TUS_RESUMABLE, TUS_VERSION, VERSION, Wire, put_standing, refused, tells_offset, told},
+};
 use super::{AppState, Here, body::incoming, delivery, digested::is_digested};
 use crate::{
     domain::{
@@ -32,8 +36,8 @@ use crate::{
 };
 
 /// What is spoken beyond the core protocol.
-const EXTENSIONS: &str =
-    "creation,creation-with-upload,creation-defer-length,expiration,checksum,checksum-trailer,termination";
+const EXTENSIONS: &str = "creation,creation-with-upload,creation-defer-length,expiration,checksum,checksum-trailer,termination,\
+     concatenation,concatenation-unfinished";
 
 /// Section `tus` of the configuration.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -98,7 +102,19 @@ async fn create(app: Here, request: Request) -> Response {
 async fn created(app: &Here, parts: &Parts, body: Body) -> Result<(Principal, Upload), Wire> {
     wire::version(&parts.headers)?;
     let by = app.admit(&app.presented(parts, Vec::new())).await?;
-    let (size, new) = (wire::length_or_deferred(&parts.headers)?, wire::described(&parts.headers)?);
+    let mut new = wire::described(&parts.headers)?;
+    let behind = format!("{}{}", app.prefix(), app.tus.prefix);
+    match concat::concat(&parts.headers, &[&app.tus.prefix, &behind])? {
+        Some(Concat::Joined { listed, parts: names }) => {
+            wire::is_final(&parts.headers, &body)?;
+            let names = names.ok_or(UploadError::NotFound)?;
+            return Ok((by.clone(), app.uploads.join(&by, new, listed, names).await?));
+        }
+        // Clients repeat with each part what they say of the whole.
+        Some(Concat::Part) => (new.is_part, new.completes, new.digest) = (true, false, None),
+        None => {}
+    }
+    let size = wire::length_or_deferred(&parts.headers)?;
     if body.size_hint().exact() != Some(0) {
         wire::is_chunk(&parts.headers)?;
     }
@@ -226,7 +242,8 @@ fn state(app: &Here, upload: &Upload) -> Result<UploadState, Wire> {
 async fn standing(app: &Here, by: &Principal, error: &Wire, id: Option<UploadId>) -> Option<u64> {
     let tells = matches!(error, Wire::Upload(UploadError::Refused(_) | UploadError::Body(_)));
     let upload = app.uploads.settled(by, id.filter(|_| tells)?).await.ok()?;
-    state(app, &upload).ok().map(|_| upload.offset)
+    let state = state(app, &upload).ok()?;
+    tells_offset(&upload, state).then_some(upload.offset)
 }
 
 fn answered(app: &Here, status: StatusCode, by: &Principal, upload: &Upload) -> Response {

@@ -17,6 +17,7 @@ use crate::{
     db::{Advance, StoreError},
     domain::{
         UploadId, after,
+        concat::Role,
         digest::{Running, Wanted},
         limits::{Allowance, holdable, smaller},
         names,
@@ -75,7 +76,12 @@ impl Uploads {
             let _receiving = meters.receiving.hold(());
             let outcome = core.pump(upload, plan, keep, body, guard.clone(), born).await;
             meters.chunks.one(Outcome::of(&outcome));
-            core.complete_if_all_there(&by, outcome?, admitted, &guard).await
+            let completed = core.complete_if_all_there(&by, outcome?, admitted, &guard).await;
+            drop(guard);
+            if let Ok(part) = &completed {
+                core.join_with(part).await;
+            }
+            completed
         })
         .await
     }
@@ -87,14 +93,12 @@ impl Uploads {
         new: New,
         claim: &Claim,
     ) -> Result<(Guard, Upload, Plan, Option<Birth>), UploadError> {
-        within(by, Scope::Create)?;
-        if !by.may_create {
-            return Err(UploadError::Forbidden);
-        }
-        self.pace_beginning(by)?;
-        let spend = to_spend(by)?;
+        let spend = self.may_create(by)?;
         let upload = self.unborn(by, new);
-        by.limits.admit_type(upload.content_type.as_deref())?;
+        // A part says nothing about the file that it will be in.
+        if !upload.is_part() {
+            by.limits.admit_type(upload.content_type.as_deref())?;
+        }
         let plan = upload::may_begin(claim, self.max_bytes(by))?.in_chunks_of(upload.kept.max_chunk_bytes)?;
         let birth = Birth { binding: by.binding, spend, allowance: by.limits.allowance(), unsure: false };
         // Asked again by the commit; here, so that nobody sends for nothing.
@@ -102,6 +106,16 @@ impl Uploads {
         let plan = plan.with_room(self.room(&upload, &birth.allowance, takes).await?);
         let guard = self.parts.locks.try_acquire(upload.id).ok_or(UploadError::Busy)?;
         Ok((guard, upload, plan, Some(birth)))
+    }
+
+    /// May an upload begin, whatever it is? What is to be spent on it.
+    pub(super) fn may_create(&self, by: &Principal) -> Result<Option<Spend>, UploadError> {
+        within(by, Scope::Create)?;
+        if !by.may_create {
+            return Err(UploadError::Forbidden);
+        }
+        self.pace_beginning(by)?;
+        to_spend(by)
     }
 
     /// How many bytes are left to the user, if an upload that takes so many may begin.
@@ -113,7 +127,7 @@ impl Uploads {
     }
 
     /// An upload that is not recorded yet.
-    fn unborn(&self, by: &Principal, new: New) -> Upload {
+    pub(super) fn unborn(&self, by: &Principal, new: New) -> Upload {
         let (id, now, kept) = (UploadId::new(), self.now(), by.limits.kept());
         Upload {
             id,
@@ -122,6 +136,7 @@ impl Uploads {
             content_type: new.content_type.as_deref().and_then(names::content_type),
             metadata: new.metadata,
             completes: new.completes,
+            role: new.is_part.then_some(Role::Part { of: None }),
             state: State::Receiving,
             offset: 0,
             size: None,
@@ -183,7 +198,7 @@ impl Uploads {
     ) -> Result<Upload, UploadError> {
         let placement = placement_of(&upload)?.clone();
         // Its client never learns the id of an upload that it hears an error about, unless it can look for it by name.
-        let begun = (born.is_some() && upload.completes).then(|| upload.clone());
+        let begun = (born.is_some() && (upload.completes || upload.is_part())).then(|| upload.clone());
         let outcome = self.take_in(upload, plan, keep, body, guard, &mut born).await;
         // No row knows these bytes. If the database did not say whether it made one, the reaper asks again before it
         // removes them.
@@ -281,7 +296,9 @@ impl Uploads {
             }
             Ok(Some(refusal)) => Err(refusal.into()),
             Ok(None) => {
-                self.parts.meters.events.one(Event::Created);
+                if !upload.is_part() {
+                    self.parts.meters.events.one(Event::Created);
+                }
                 self.parts.meters.acknowledged.add((), received.bytes);
                 Ok(())
             }
@@ -328,7 +345,7 @@ impl Uploads {
     /// One compare-and-set, tried again where the database did not say how it ended (a broken connection). The lock is
     /// held meanwhile, and whichever try succeeds makes the others fail, so that none can take effect after the lock is
     /// gone and a later chunk has begun.
-    async fn advance(&self, upload: &Upload, advance: &Advance) -> Result<(), UploadError> {
+    pub(super) async fn advance(&self, upload: &Upload, advance: &Advance) -> Result<(), UploadError> {
         let mut unsure = None;
         for pause in [0, 100, 500, 2000] {
             // Even the shortest sleep lasts until the timer's next tick, a millisecond or two.
@@ -397,6 +414,6 @@ async fn pumped(pump: &mut Pump, plan: &Plan) -> Result<(Received, Option<u64>),
     Ok((received, size))
 }
 
-fn keep_digest(running: &Running) -> KeptDigest {
+pub(super) fn keep_digest(running: &Running) -> KeptDigest {
     KeptDigest { algorithm: running.algorithm(), state: running.save() }
 }

@@ -37,7 +37,7 @@ impl Uploads {
         expected: Option<&Digest>,
     ) -> Result<(Guard, Upload), UploadError> {
         within(by, Scope::Write)?;
-        self.find(by, id).await?.may_finish(expected, self.now())?;
+        self.gathered(self.find(by, id).await?).await?.may_finish(expected, self.now())?;
         let guard = self.parts.locks.acquire(id, Contention::Wait).await.ok_or(UploadError::Busy)?;
         let upload = self.find(by, id).await?;
         if upload.may_finish(expected, self.now())? == Finish::Now {
@@ -130,7 +130,9 @@ impl Uploads {
         if !self.parts.db.end(upload.id, &[upload.state], state, self.now(), spend).await.map_err(spent)? {
             return Ok(false);
         }
-        self.parts.meters.ended(state);
+        if !upload.is_part() {
+            self.parts.meters.ended(state);
+        }
         self.collect(upload).await?;
         Ok(true)
     }

@@ -9,6 +9,7 @@
 //! owner, so "not yours" and "not there" are one answer.
 
 mod append;
+mod concat;
 mod finish;
 mod lock;
 pub mod meters;
@@ -191,6 +192,8 @@ pub struct New {
     pub metadata: Option<String>,
     /// Whether it is complete as soon as its length is reached.
     pub completes: bool,
+    /// Whether it is a part of another upload, and no file of its own.
+    pub is_part: bool,
 }
 
 /// Which upload a chunk is for.
@@ -298,7 +301,7 @@ impl Uploads {
         for id in ids {
             found.extend(self.parts.db.find(*id, by.owner()).await?);
         }
-        found.retain(|upload| listing.state.is_none_or(|state| upload.state_at(now) == state));
+        found.retain(|upload| !upload.is_part() && listing.state.is_none_or(|state| upload.state_at(now) == state));
         found.retain(|upload| listing.after.is_none_or(|after| (upload.created, upload.id) < after));
         found.sort_by_key(|upload| std::cmp::Reverse((upload.created, upload.id)));
         found.truncate(listing.limit as usize);
@@ -351,7 +354,7 @@ impl Uploads {
     /// [`UploadError::NotFound`], or a [`Refusal`] if there is nothing to read.
     pub async fn open(&self, by: &Principal, id: UploadId) -> Result<Upload, UploadError> {
         within(by, Scope::Read)?;
-        let upload = self.find(by, id).await?;
+        let upload = self.gathered(self.find(by, id).await?).await?;
         upload.may_read(self.now())?;
         Ok(upload)
     }

@@ -1,6 +1,7 @@
 //! The worker that collects what has outlived its time, in bounded steps.
 //!
-//! Expired uploads end and lose their bytes; complete ones do when a retention is set; tombstones are forgotten after
+//! Uploads whose parts are all there are joined, if nobody else has done it, and the parts go; expired uploads end and lose
+//! their bytes; complete ones do when a retention is set; tombstones are forgotten after
 //! theirs; files that no row knows (left by a process that died between content and commit) are removed. An upload that
 //! is being worked on is left for the next round. What cannot be removed holds up nothing else: it is reported, passed
 //! over, and tried again after the next search.
@@ -25,6 +26,8 @@ use crate::{
 const BATCH: u32 = 100;
 /// Rest between two rounds.
 const REST: Duration = Duration::from_secs(30);
+/// How long parts stay that were joined: clients ask once more for what they have just sent.
+const PARTS_STAY: Duration = Duration::from_secs(60);
 /// Every so many rounds the content store is searched for files without a row.
 const ROUNDS_PER_SEARCH: u32 = 120;
 
@@ -54,6 +57,30 @@ impl Reaper {
         let completed_before = parts.settings.retain_completed.map(|kept| before(now, kept));
         let outlived = parts.db.outlived(now, completed_before, self.reach()).await?;
         self.each(outlived, async |uploads, upload| uploads.end(&upload, State::Expired, None).await).await
+    }
+
+    /// Joins what a crash, or a failure, kept from being joined; ends what can never be.
+    async fn join(&mut self) -> Result<usize, UploadError> {
+        let parts = &self.uploads.parts;
+        let mut done = 0;
+        for upload in parts.db.to_join(parts.clock.now(), self.reach()).await? {
+            let id = upload.id;
+            match self.uploads.gathered(upload).await {
+                Ok(joined) => done += usize::from(joined.state != State::Receiving),
+                Err(error) => {
+                    self.stuck.insert(id);
+                    self.failure = Some(format!("upload {id}: {error}"));
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    /// Ends parts whose upload has their bytes, or will never want them.
+    async fn drop_parts(&mut self) -> Result<usize, UploadError> {
+        let parts = &self.uploads.parts;
+        let left_over = parts.db.left_over(before(parts.clock.now(), PARTS_STAY), self.reach()).await?;
+        self.each(left_over, async |uploads, part| uploads.end(&part, State::Cancelled, None).await).await
     }
 
     /// Removes the bytes of what ended when its process died in between.
@@ -152,6 +179,10 @@ impl Worker for Reaper {
         done += self.note(searched);
         let swept = self.sweep().await;
         done += self.note(swept);
+        let joined = self.join().await;
+        done += self.note(joined);
+        let dropped = self.drop_parts().await;
+        done += self.note(dropped);
         let expired = self.expire().await;
         done += self.note(expired);
         let collected = self.collect().await;

@@ -19,6 +19,12 @@ impl Uploads {
     pub async fn settled(&self, by: &Principal, id: UploadId) -> Result<Upload, UploadError> {
         within(by, Scope::Write).or_else(|_| within(by, Scope::Read))?;
         let mut upload = self.find(by, id).await?;
+        if upload.is_joined() {
+            return Ok(self.gathered(upload.clone()).await.unwrap_or_else(|error| {
+                tracing::warn!(upload.id = %id, %error, "its parts are joined later");
+                upload
+            }));
+        }
         if upload.state_at(self.now()) == State::Receiving && self.parts.locks.commit(id).await {
             upload = self.find(by, id).await?;
         }

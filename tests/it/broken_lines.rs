@@ -124,8 +124,13 @@ async fn a_byte_now_and_then() {
             break;
         }
     }
-    assert!(answered(&mut line).await.starts_with("HTTP/1.1 503"));
-    broken.goes_on(sent).await;
+    let answer = answered(&mut line).await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    // What it sent while it was being cut has not arrived.
+    let kept = answer.lines().find_map(|line| line.strip_prefix("upload-offset: ")).expect("an offset");
+    let kept = kept.parse().expect("a number");
+    assert!((1..=sent).contains(&kept), "{kept} of {sent}");
+    broken.goes_on(kept).await;
     app.stop().await;
 
     // Where that is allowed, each byte counts as it comes.

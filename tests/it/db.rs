@@ -133,6 +133,7 @@ fn upload(seconds: i64) -> Upload {
         max_bytes: None,
         metadata: None,
         completes: false,
+        role: None,
         kept: Kept::default(),
         created: at(seconds),
         updated: at(seconds),

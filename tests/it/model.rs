@@ -199,6 +199,7 @@ async fn play(deeds: Vec<Deed>) {
         digest: Some(Wanted::Told(Algorithm::Md5)),
         metadata: None,
         completes: false,
+        is_part: false,
     };
     let id = house.core().create(&by, new, None).await.expect("created").id;
     let mut model = Model { bytes: Vec::new(), size: None, state: State::Receiving };

@@ -1,5 +1,7 @@
 //! The tus door: requests as tus clients send them, over real sockets.
 
+mod concat;
+
 use std::time::{Duration, Instant};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -122,7 +124,7 @@ async fn what_is_offered_is_told_without_credentials() {
     let told = app.anonymous().send("OPTIONS", "/files/", &[], vec![]).await.expect(200);
     assert_eq!(told.header("tus-version"), Some("1.0.0"));
     assert_eq!(told.header("tus-max-size"), Some("1000"));
-    assert_eq!(told.header("tus-checksum-algorithm"), Some("sha1,md5,sha256,sha512"));
+    assert_eq!(told.header("tus-checksum-algorithm"), Some("sha1,md5,crc32,sha256,sha512"));
     assert!(told.header("tus-extension").expect("extensions").contains("creation-defer-length"));
     let tus = tus(&app).await;
     tus.send("POST", "/files/", &[("Upload-Length", "1001")], b"").await.expect(413);
@@ -218,11 +220,13 @@ async fn a_checksum_is_held_against_the_bytes() {
     };
     let refused = patch(&sha1(b"01235"), "0", b"01234").await.expect(460);
     assert_eq!(refused.header("upload-offset"), Some("0"));
-    for unreadable in ["crc64 AAAA", "sha1", "sha1 AAAA", "sha1 !"] {
+    patch("crc32 qqNAsg==", "0", b"01234").await.expect(460);
+    for unreadable in ["crc64 AAAA", "sha1", "sha1 AAAA", "sha1 !", "crc32 AAAA"] {
         patch(unreadable, "0", b"01234").await.expect(400);
     }
     tus.assert_stands_at(&path, 0).await;
-    patch(&sha1(b"01234"), "0", b"01234").await.expect(204);
+    patch("crc32 z0EkNg==", "0", b"01").await.expect(204);
+    patch(&sha1(b"234"), "2", b"234").await.expect(204);
 
     // In a trailer it comes after the bytes.
     for (checksum, status) in [(sha1(b"56780"), " 460 "), (String::new(), " 400 "), (sha1(b"56789"), " 204 ")] {

@@ -75,6 +75,33 @@ async fn what_was_announced_is_held_against_content_that_another_door_completes(
 }
 
 #[tokio::test]
+async fn what_is_joined_from_parts_is_held_against_it_as_a_whole() {
+    let app = TestApp::start().await;
+    let tus = Tus(app.user("alice"));
+    let content = noise(3, 1000);
+    let (right, wrong) = (content_digest::of(&content), content_digest::of(b"other"));
+    for (digest, status) in [(&right, 201), (&wrong, 460)] {
+        let mut parts = Vec::new();
+        for half in content.chunks(500) {
+            // A client that has one set of headers for all its requests sends them with each part.
+            let path =
+                tus.create(&[("Upload-Length", "500"), ("Upload-Concat", "partial"), ("Repr-Digest", digest)]).await;
+            tus.patch(&path, 0, half).await.expect(204);
+            parts.push(path);
+        }
+        let list = format!("final;{}", parts.join(" "));
+        let made = tus.send("POST", "/files/", &[("Upload-Concat", &list), ("Repr-Digest", digest)], b"").await;
+        let made = made.expect(status);
+        if status == 201 {
+            assert_eq!(made.header("repr-digest"), Some(&*right));
+        }
+    }
+    let complete = tus.0.get("/api/v1/uploads?state=complete").await.expect(200).json();
+    assert_eq!(complete["uploads"].as_array().expect("a list").len(), 1);
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn an_announcement_outlives_the_process() {
     let app = TestApp::start().await;
     let other = content_digest::of(b"other");

@@ -216,7 +216,7 @@ fn nowhere(app: &AppState, open: &[Upload], over: &[Upload], hinted: Option<&Upl
 fn new(name: &str, sent: &Sent) -> Target {
     let digest = Some(Wanted::Told(Algorithm::Md5));
     let (filename, content_type) = (name.to_owned(), sent.content_type.clone());
-    Target::New(New { filename, content_type, digest, metadata: None, completes: false })
+    Target::New(New { filename, content_type, digest, metadata: None, completes: false, is_part: false })
 }
 
 async fn append(

@@ -191,7 +191,7 @@ fn auth_wire(error: &AuthError) -> Answer {
 fn refusal_wire(refusal: &Refusal) -> Answer {
     let (status, offset) = match refusal {
         Refusal::Expired | Refusal::Cancelled => (StatusCode::GONE, None),
-        Refusal::Complete => (StatusCode::CONFLICT, None),
+        Refusal::Complete | Refusal::Joined | Refusal::Part => (StatusCode::CONFLICT, None),
         Refusal::Incomplete { offset } | Refusal::WrongOffset { offset } => (StatusCode::CONFLICT, Some(*offset)),
         Refusal::TooLarge { max_bytes: _ }
         | Refusal::ChunkTooLarge { max_bytes: _ }
@@ -205,7 +205,8 @@ fn refusal_wire(refusal: &Refusal) -> Answer {
         | Refusal::BeyondSize { size: _ }
         | Refusal::WrongLength
         | Refusal::WrongDigest { algorithm: _ }
-        | Refusal::NoDigest { algorithm: _ } => (StatusCode::BAD_REQUEST, None),
+        | Refusal::NoDigest { algorithm: _ }
+        | Refusal::NotAPart => (StatusCode::BAD_REQUEST, None),
     };
     (status, refusal.to_string(), offset)
 }

@@ -1,11 +1,16 @@
 //! From and to the wire of tus 1.0: its headers, and what each error is answered.
 
 use axum::{
+    body::{Body, HttpBody as _},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 
-use super::{checksum::Unreadable, digest};
+use super::{
+    checksum::Unreadable,
+    concat::{UPLOAD_CONCAT, said},
+    digest,
+};
 use crate::{
     auth::AuthError,
     domain::{
@@ -127,6 +132,17 @@ pub(super) fn length_or_deferred(headers: &HeaderMap) -> Result<Option<u64>, Wir
     }
 }
 
+/// A final upload has the bytes of its parts, and no others.
+pub(super) fn is_final(headers: &HeaderMap, body: &Body) -> Result<(), Wire> {
+    if headers.contains_key(UPLOAD_LENGTH) || headers.contains_key(UPLOAD_DEFER_LENGTH) {
+        return Err(Wire::Bad("the length of a final upload is that of its parts, and not told"));
+    }
+    match body.is_end_stream() || body.size_hint().exact() == Some(0) {
+        true => Ok(()),
+        false => Err(Wire::Bad("a final upload has the bytes of its parts, and no body")),
+    }
+}
+
 /// What the client says about a new upload. Names of keys as tus-js-client, Uppy and tuspy use them.
 pub(super) fn described(headers: &HeaderMap) -> Result<New, Wire> {
     const FAULT: &str = "Upload-Metadata must be pairs of a key and a value in base64, each key once, 16 KiB at most";
@@ -141,6 +157,7 @@ pub(super) fn described(headers: &HeaderMap) -> Result<New, Wire> {
         digest: digest::wanted(headers, &pairs)?,
         metadata: sent.map(str::to_owned),
         completes: true,
+        is_part: false,
     })
 }
 
@@ -152,6 +169,8 @@ pub(super) fn told(upload: &Upload, state: State) -> Response {
     let headers = response.headers_mut();
     match upload.size {
         Some(size) => headers.insert(UPLOAD_LENGTH, size.into()),
+        // That of a final upload follows from its parts.
+        None if upload.is_joined() => None,
         None => headers.insert(UPLOAD_DEFER_LENGTH, HeaderValue::from_static("1")),
     };
     if let Some(sent) = upload.metadata.as_deref().and_then(|sent| HeaderValue::from_str(sent).ok()) {
@@ -161,9 +180,19 @@ pub(super) fn told(upload: &Upload, state: State) -> Response {
     response
 }
 
+/// Of a final upload nobody learns how far it is before it is complete: there is nothing to go on with.
+pub(super) fn tells_offset(upload: &Upload, state: State) -> bool {
+    !upload.is_joined() || state == State::Complete
+}
+
 /// Where the upload stands, until when it may go on and, once complete, its digest if somebody wanted it.
 pub(super) fn put_standing(headers: &mut HeaderMap, upload: &Upload, state: State) {
-    headers.insert(UPLOAD_OFFSET, upload.offset.into());
+    if tells_offset(upload, state) {
+        headers.insert(UPLOAD_OFFSET, upload.offset.into());
+    }
+    if let Some(said) = said(upload) {
+        headers.insert(UPLOAD_CONCAT, said);
+    }
     if state == State::Receiving
         && let Ok(expires) = HeaderValue::try_from(http_date(upload.expires))
     {
@@ -223,13 +252,15 @@ fn problem(error: Wire) -> Problem {
 }
 
 /// What this protocol answers differently than a problem does by itself; also 413 to bytes beyond the length, 460 to a wrong
-/// checksum (checksum extension), 423 to a lock that nobody gave up.
+/// checksum (checksum extension), 403 to bytes for a final upload (concatenation), 423 to a lock that nobody gave up.
 pub(in crate::http) fn own_status(error: &UploadError) -> Option<StatusCode> {
     match error {
         UploadError::Refused(Refusal::BeyondSize { .. }) => Some(StatusCode::PAYLOAD_TOO_LARGE),
         UploadError::Refused(Refusal::WrongDigest { .. }) | UploadError::Body(BodyError::WrongDigest { .. }) => {
             StatusCode::from_u16(460).ok()
         }
+        // Concatenation: a final upload takes no PATCH.
+        UploadError::Refused(Refusal::Joined) => Some(StatusCode::FORBIDDEN),
         UploadError::Busy => Some(StatusCode::LOCKED),
         // Clients give an upload up on 408, and what a stalled network brought is kept.
         UploadError::Body(BodyError::TooSlow) => Some(StatusCode::SERVICE_UNAVAILABLE),
