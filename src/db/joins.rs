@@ -26,12 +26,14 @@ const JOINED: &str = select!("WHERE owner = $1 AND parts_key = $2");
 
 const PARTS: &str = select!("WHERE part_of = $1 AND owner = $2 ORDER BY part_number");
 
-// Those of which every part is there, and those of which nothing more can come.
+// Those of which every part is there or nothing more can come, and those of which a part is over.
 const TO_JOIN: &str = select!(
-    "WHERE part_count IS NOT NULL AND state = 'receiving' AND NOT EXISTS (
-         SELECT 1 FROM uploads AS part
-         WHERE part.part_of = uploads.id AND part.state = 'receiving' AND part.expires > $1
-           AND (part.size_bytes IS NULL OR part.offset_bytes < part.size_bytes))
+    "WHERE part_count IS NOT NULL AND state = 'receiving' AND (
+         NOT EXISTS (
+             SELECT 1 FROM uploads AS part
+             WHERE part.part_of = uploads.id AND part.state = 'receiving' AND part.expires > $1
+               AND (part.size_bytes IS NULL OR part.offset_bytes < part.size_bytes))
+         OR EXISTS (SELECT 1 FROM uploads AS part WHERE part.part_of = uploads.id AND part.state <> 'receiving'))
      ORDER BY created LIMIT $2"
 );
 

@@ -221,7 +221,7 @@ pub trait Joins: Send + Sync + 'static {
     /// The parts of an upload, in their order.
     async fn parts(&self, joined: &Upload) -> Result<Vec<Upload>, StoreError>;
 
-    /// At most `limit` receiving uploads none of whose parts will grow after `now`.
+    /// At most `limit` receiving uploads none of whose parts will grow after `now`, or one of whose parts is over.
     async fn to_join(&self, now: Timestamp, limit: u32) -> Result<Vec<Upload>, StoreError>;
 
     /// At most `limit` receiving parts of uploads that ended before `ended_before`.

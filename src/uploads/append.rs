@@ -74,14 +74,18 @@ impl Uploads {
         self.detached(async move {
             let meters = &core.parts.meters;
             let _receiving = meters.receiving.hold(());
+            let part = upload.is_part().then(|| (upload.id, upload.owner()));
             let outcome = core.pump(upload, plan, keep, body, guard.clone(), born).await;
             meters.chunks.one(Outcome::of(&outcome));
-            let completed = core.complete_if_all_there(&by, outcome?, admitted, &guard).await;
+            let outcome = match outcome {
+                Ok(upload) => core.complete_if_all_there(&by, upload, admitted, &guard).await,
+                Err(error) => Err(error),
+            };
             drop(guard);
-            if let Ok(part) = &completed {
-                core.join_with(part).await;
+            if let Some((id, owner)) = part {
+                core.join_with(id, owner).await;
             }
-            completed
+            outcome
         })
         .await
     }

@@ -22,7 +22,7 @@ use crate::{
         concat::{self, Gathered, MOST_PARTS, Role},
         digest::Running,
         limits::{holdable, smaller},
-        principal::{Principal, Spend},
+        principal::{Owner, Principal, Spend},
         upload::{Refusal, State, Upload},
     },
 };
@@ -139,18 +139,16 @@ impl Uploads {
 
     /// Joins the upload that waits for this part, if it was the last. What goes wrong is not the part's fault: it is done
     /// again when somebody asks for the upload, or by the reaper.
-    pub(super) async fn join_with(&self, part: &Upload) {
-        if part.is_part()
-            && let Err(error) = self.join_around(part).await
-        {
-            tracing::warn!(upload.id = %part.id, %error, "what this is a part of is joined later");
+    pub(super) async fn join_with(&self, part: UploadId, owner: Owner) {
+        if let Err(error) = self.join_around(part, owner).await {
+            tracing::warn!(upload.id = %part, %error, "what this is a part of is joined later");
         }
     }
 
-    async fn join_around(&self, part: &Upload) -> Result<(), UploadError> {
+    async fn join_around(&self, part: UploadId, owner: Owner) -> Result<(), UploadError> {
         // What it is a part of may have been made while its last bytes came.
-        let part = self.parts.db.find(part.id, part.owner()).await?;
-        let Some((owner, id)) = part.and_then(|part| Some((part.owner(), part.fills()?))) else { return Ok(()) };
+        let part = self.parts.db.find(part, owner).await?;
+        let Some(id) = part.as_ref().and_then(Upload::fills) else { return Ok(()) };
         let Some(upload) = self.parts.db.find(id, owner).await? else { return Ok(()) };
         if upload.state != State::Receiving {
             return Ok(());

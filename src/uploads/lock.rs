@@ -142,6 +142,11 @@ impl Locks {
         self.table().len()
     }
 
+    /// Whether somebody works on the upload.
+    pub(super) fn is_held(&self, id: UploadId) -> bool {
+        self.holder(id).is_some()
+    }
+
     fn holder(&self, id: UploadId) -> Option<Arc<Slot>> {
         self.table().get(&id).cloned()
     }

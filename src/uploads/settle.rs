@@ -18,6 +18,8 @@ impl Uploads {
     /// [`UploadError::NotFound`], [`UploadError::OutOfScope`], or a store's failure.
     pub async fn settled(&self, by: &Principal, id: UploadId) -> Result<Upload, UploadError> {
         within(by, Scope::Write).or_else(|_| within(by, Scope::Read))?;
+        // Who ends between the look and the question has committed after the look.
+        let was_held = self.parts.locks.is_held(id);
         let mut upload = self.find(by, id).await?;
         if upload.is_joined() {
             return Ok(self.gathered(upload.clone()).await.unwrap_or_else(|error| {
@@ -25,7 +27,7 @@ impl Uploads {
                 upload
             }));
         }
-        if upload.state_at(self.now()) == State::Receiving && self.parts.locks.commit(id).await {
+        if upload.state_at(self.now()) == State::Receiving && (self.parts.locks.commit(id).await || was_held) {
             upload = self.find(by, id).await?;
         }
         if !upload.is_to_be_completed(self.now()) || within(by, Scope::Write).is_err() {

@@ -1,5 +1,6 @@
-// Uploads files with npm's tus-js-client: in one request, in chunks, without a length, with an upload that is left and
-// resumed, and one that is terminated; the first request signed (v1), the others under the upload's token.
+// Uploads files with npm's tus-js-client: in one request, in chunks, without a length, in four parts at the same time, with
+// an upload that is left and resumed, and one that is terminated; the first request signed (v1), the others under the
+// upload's token.
 import assert from 'node:assert/strict';
 import { createHmac, randomBytes } from 'node:crypto';
 import { createRequire } from 'node:module';
@@ -67,6 +68,16 @@ const streamed = await ended(Readable.from([content.subarray(0, 1_000_000), cont
     chunkSize: 1_200_000,
 });
 await assertStored(streamed.url, content);
+
+// In parts: each is made, sent, and joined to one file, which alone has the name.
+const requests = [];
+const joined = await ended(content, { ...proving(new Map(), requests), metadata, parallelUploads: 4 });
+await assertStored(joined.url, content);
+assert.deepEqual(requests.toSorted(), [...Array(4).fill('PATCH'), ...Array(5).fill('POST')]);
+const files = await fetch(`${base}/api/v1/uploads?limit=1`, { headers: signed() });
+const [newest] = (await files.json()).uploads;
+assert.equal(newest.filename, metadata.filename, 'parts are no files');
+assert.ok(joined.url.endsWith(newest.id));
 
 // Left in the middle, and resumed by somebody who knows its URL and its token.
 const tokens = new Map();

@@ -6,7 +6,7 @@ use chunkgate::{
         ContentError, ContentStore,
         local::{LocalStore, Settings},
     },
-    domain::{Clock as _, Durability, SystemClock, UploadId, upload::Placement},
+    domain::{Clock as _, Durability, SystemClock, UploadId, concat::Slice, upload::Placement},
 };
 use futures_util::TryStreamExt as _;
 
@@ -23,7 +23,7 @@ macro_rules! contract {
             }
 
             contract!(@ what_is_written_is_read growing_is_cut_where_it_is_told writing_again_is_harmless
-                a_content_that_is_too_short_is_missing finishing_twice_is_once deleting_twice_is_once
+                a_content_that_is_too_short_is_missing pieces_are_joined_and_what_was_beyond_is_cut finishing_twice_is_once deleting_twice_is_once
                 a_finished_content_takes_the_empty_chunk_that_changes_nothing unfinished_contents_are_found the_probe_leaves_nothing);
         }
     };
@@ -75,6 +75,22 @@ async fn what_is_written_is_read(store: &dyn ContentStore) {
     store.finish(&placement, 10).await.expect("finished");
     assert_eq!(read(store, &placement, 8, 2).await, "89");
     assert_eq!(read(store, &placement, 10, 0).await, "");
+}
+
+async fn pieces_are_joined_and_what_was_beyond_is_cut(store: &dyn ContentStore) {
+    let [one, other] = [made(store, &["0123"]).await, made(store, &["456789"]).await];
+    let (_, joined) = place(store);
+    let slice = |placement: &Placement, from, length| Slice { placement: placement.clone(), from, length };
+    store.join(&joined, 0, &[slice(&other, 3, 2), slice(&one, 0, 4)]).await.expect("joined");
+    assert_eq!(read(store, &joined, 0, 9).await, "780123");
+    store.join(&joined, 2, &[slice(&other, 0, 2)]).await.expect("joined");
+    assert_eq!(read(store, &joined, 0, 9).await, "7845");
+    assert_eq!(read(store, &one, 0, 9).await, "0123");
+    let short = store.join(&joined, 4, &[slice(&one, 2, 3)]).await;
+    assert!(matches!(short, Err(ContentError::Missing(_))), "{short:?}");
+    assert!(matches!(store.join(&joined, 9, &[]).await, Err(ContentError::Missing(_))));
+    store.join(&joined, 0, &[]).await.expect("emptied");
+    store.finish(&joined, 0).await.expect("finished");
 }
 
 async fn growing_is_cut_where_it_is_told(store: &dyn ContentStore) {

@@ -103,6 +103,7 @@ macro_rules! contract {
 
 mod accounts;
 mod credentials;
+mod joins;
 mod operations;
 mod token_keys;
 mod uploads;

@@ -1,5 +1,8 @@
 //! The upload core held against a model of a few lines, over random interleavings.
 
+mod joining;
+mod streaming;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -34,6 +37,12 @@ enum Deed {
         keep: Keep,
         total: Option<u64>,
     },
+    /// A chunk that comes in pieces, with somebody who asks for the offset after each. Then no more comes: a newcomer with
+    /// so many bytes takes over, or the client leaves.
+    Stream {
+        pieces: Vec<usize>,
+        newcomer: Option<usize>,
+    },
     /// The bytes of a chunk that a crash left behind the committed offset.
     LeaveTail(usize),
     /// Completion, with the right digest or a wrong one.
@@ -51,8 +60,11 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
     let total = prop_oneof![3 => Just(Some(300u64)), 2 => Just(None), 1 => Just(Some(200))];
     let append = (ahead, 0usize..120, proptest::option::weighted(0.3, 0usize..120), keep, total)
         .prop_map(|(ahead, length, cut, keep, total)| Deed::Append { ahead, length, cut, keep, total });
+    let stream = (proptest::collection::vec(1usize..40, 1..4), proptest::option::of(0usize..60))
+        .prop_map(|(pieces, newcomer)| Deed::Stream { pieces, newcomer });
     let deed = prop_oneof![
         12 => append,
+        2 => stream,
         2 => (1usize..100).prop_map(Deed::LeaveTail),
         3 => any::<bool>().prop_map(|right| Deed::Finish { right }),
         1 => Just(Deed::Cancel),
@@ -136,7 +148,7 @@ impl Model {
 struct House {
     folder: tempfile::TempDir,
     clock: Arc<ManualClock>,
-    open: Option<(Uploads, db::Stores)>,
+    open: Option<(Uploads, db::Stores, Arc<LocalStore>)>,
 }
 
 impl House {
@@ -157,14 +169,20 @@ impl House {
         };
         let content = Arc::new(LocalStore::open(&local).await.expect("a store"));
         let settings = Settings { expires_after: LIFE, ..Settings::default() };
-        let core =
-            Uploads::new(stores.uploads.clone(), content, self.clock.clone(), Tasks::new(), settings, Arc::default());
-        self.open = Some((core, stores));
+        let core = Uploads::new(
+            stores.uploads.clone(),
+            content.clone(),
+            self.clock.clone(),
+            Tasks::new(),
+            settings,
+            Arc::default(),
+        );
+        self.open = Some((core, stores, content));
     }
 
     async fn restart(&mut self) {
-        let (core, stores) = self.open.take().expect("open");
-        drop(core);
+        let (core, stores, content) = self.open.take().expect("open");
+        drop((core, content));
         stores.close().await;
         self.open().await;
     }
@@ -220,6 +238,13 @@ async fn play(deeds: Vec<Deed>) {
                 };
                 let got = house.core().append(&by, append).await.map(|_| ());
                 (model.append(at, &bytes, cut, keep, total), got)
+            }
+            Deed::Stream { pieces, newcomer } => {
+                let bytes = |(number, length)| noise(index as u64 * 10 + number, length);
+                let pieces: Vec<_> = (1..).zip(pieces).map(bytes).collect();
+                streaming::streamed(&house, id, &mut model, &pieces, newcomer.map(|length| bytes((0, length)))).await;
+                agree(&house, id, &model, &said).await;
+                continue;
             }
             Deed::LeaveTail(length) => {
                 house.leave_tail(id, length);

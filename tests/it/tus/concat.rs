@@ -1,26 +1,31 @@
 //! The extensions concatenation and concatenation-unfinished.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+use chunkgate::config::RealmSettings;
 use futures_util::future::join_all;
 use serde_json::json;
 
 use super::{CHUNK, Tus, tus};
-use crate::support::{Answer, TestApp, md5, noise, until};
+use crate::support::{
+    Answer, TOKEN, TestApp,
+    identity::{Mode, Scripted},
+    md5, noise, until,
+};
 
 impl Tus {
     /// Makes a partial upload of that length, and sends these bytes; its path.
-    async fn part(&self, length: usize, bytes: &[u8]) -> String {
+    pub(super) async fn part(&self, length: usize, bytes: &[u8]) -> String {
         let path = self.create(&[("Upload-Concat", "partial"), ("Upload-Length", &length.to_string())]).await;
         self.patch(&path, 0, bytes).await.expect(204);
         path
     }
 
-    async fn join(&self, parts: &[&str]) -> Answer {
+    pub(super) async fn join(&self, parts: &[&str]) -> Answer {
         self.send("POST", "/files/", &[("Upload-Concat", &format!("final;{}", parts.join(" ")))], b"").await
     }
 
-    async fn assert_content(&self, path: &str, content: &[u8]) {
+    pub(super) async fn assert_content(&self, path: &str, content: &[u8]) {
         assert!(self.0.get(path).await.expect(200).bytes == content, "the content differs");
     }
 }
@@ -276,5 +281,21 @@ async fn a_client_that_leaves_does_not_keep_its_upload_from_being_joined() {
     // Whether it was made or not: asked again, there is one.
     let path = tus.path(&tus.join(&[&part]).await.expect(201));
     tus.assert_content(&path, b"012").await;
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_realms_prefix_stays_in_every_url() {
+    let acme = Scripted::start(&[Mode::Ok]).await;
+    let mut realm = RealmSettings { path_prefixes: vec!["/acme".into()], ..RealmSettings::default() };
+    (realm.identity.url, realm.identity.token) = (acme.url(), TOKEN.into());
+    let app = TestApp::with(|config| config.realms = BTreeMap::from([("acme".to_owned(), realm)])).await;
+    let [here, there] = [Tus(app.user("ann").at(&format!("{}/acme", app.base))), tus(&app).await];
+    let [one, two, three] = [here.part(1, b"0").await, here.part(1, b"1").await, here.part(1, b"2").await];
+    let absolute = format!("{}/acme{three}", app.base);
+    let list = [&*format!("/acme{one}"), &two, &absolute];
+    there.join(&list[1..2]).await.expect(404);
+    there.join(&list).await.expect(404);
+    here.assert_content(&here.path(&here.join(&list).await.expect(201)), b"012").await;
     app.stop().await;
 }
