@@ -21,6 +21,9 @@ const TYPES = { ".css": "text/css", ".html": "text/html; charset=utf-8", ".js": 
 const listening = (server) => new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server.address().port)));
 export const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 
+/** Comes true when the bytes are out of this process's hands, or the socket is closed. */
+const passed = (socket, bytes) => new Promise((resolve) => (socket.destroyed ? resolve() : socket.write(bytes, () => resolve())));
+
 /** The way to the service. */
 class Line {
   port;
@@ -55,17 +58,17 @@ class Line {
 
   /** A body is held in its middle: other requests pass, since their heads are short. */
   async #pass(near, far, bytes) {
-    if (this.#held && bytes.length > 4096) {
-      near.pause();
-      const now = bytes.subarray(0, Math.max(0, this.#left));
-      this.#left -= now.length;
-      far.write(now);
-      if (now.length < bytes.length) {
-        await this.#held.hold();
-        if (!far.destroyed) far.write(bytes.subarray(now.length));
-      }
-      near.resume();
-    } else far.write(bytes);
+    const held = this.#held;
+    if (!held || bytes.length <= 4096) return far.write(bytes);
+    near.pause();
+    const now = bytes.subarray(0, Math.max(0, this.#left));
+    this.#left -= now.length;
+    await passed(far, now);
+    if (now.length < bytes.length) {
+      await held.hold();
+      await passed(far, bytes.subarray(now.length));
+    }
+    near.resume();
   }
 
   /**
