@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Other people's clients against `chunkgate demo`: signed requests (scheme v2) as PyPI's and npm's http-message-signatures
-# make them, and tus uploads by PyPI's tuspy and npm's tus-js-client.
+# make them, and tus uploads by PyPI's tuspy, npm's tus-js-client and curl, signed in either scheme and under tokens. Whoever
+# signs by v2 has to send, and cover, the digest of every body.
 #
 #   tests/clients.sh [BINARY]      BINARY: target/release/chunkgate
 #
@@ -14,7 +15,7 @@ skip() {
     if [ -n "${CHECK_REASON-}" ]; then echo "$*" >"$CHECK_REASON"; else echo "SKIPPED: $*" >&2; fi
     exit 75
 }
-for tool in python3 node npm; do command -v "$tool" >/dev/null || skip "$tool is not installed"; done
+for tool in python3 node npm curl; do command -v "$tool" >/dev/null || skip "$tool is not installed"; done
 for name in $(compgen -e CHUNKGATE_); do unset "$name"; done
 work=$(mktemp -d)
 demo=''
@@ -34,7 +35,9 @@ python3 -m venv "$work/python" >"$work/log" 2>&1 || skip "python3 -m venv does n
 (cd "$work" && npm install --no-audit --no-fund http-message-signatures@1.0.6 tus-js-client@4.3.1 >>"$work/log" 2>&1) ||
     skip "npm's http-message-signatures and tus-js-client cannot be installed"
 
-"$binary" demo --listen 127.0.0.1:0 --identity-listen 127.0.0.1:0 --data "$work/data" >"$work/demo" 2>"$work/demo.log" &
+printf '[auth.signature]\ncontent_digest = "required"\n' >"$work/chunkgate.toml"
+"$binary" demo --config "$work/chunkgate.toml" --listen 127.0.0.1:0 --identity-listen 127.0.0.1:0 --data "$work/data" \
+    >"$work/demo" 2>"$work/demo.log" &
 demo=$!
 base=''
 for _ in $(seq 300); do
@@ -48,3 +51,4 @@ done
 (cd "$work" && node "$here/clients/sign.mjs" "$base" demo-key demo-secret)
 "$work/python/bin/python" "$here/clients/tus.py" "$base" demo-key demo-secret
 (cd "$work" && node "$here/clients/tus.mjs" "$base" demo-key demo-secret)
+"$here/clients/tus.sh" "$binary" "$base" demo-key demo-secret

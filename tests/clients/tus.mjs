@@ -1,12 +1,14 @@
 // Uploads files with npm's tus-js-client: in one request, in chunks, without a length, in four parts at the same time, with
 // an upload that is left and resumed, and one that is terminated; the first request signed (v1), the others under the
-// upload's token.
+// upload's token. Then with the first request signed by v2 (npm's http-message-signatures), and with every request signed so.
 import assert from 'node:assert/strict';
-import { createHmac, randomBytes } from 'node:crypto';
+import { createHash, createHmac, randomBytes, randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { Readable } from 'node:stream';
 
-const { Upload } = createRequire(process.cwd() + '/')('tus-js-client');
+const require = createRequire(process.cwd() + '/');
+const { Upload } = require('tus-js-client');
+const { httpbis, createSigner } = require('http-message-signatures');
 const [base, id, secret] = process.argv.slice(2);
 
 function signed() {
@@ -15,15 +17,32 @@ function signed() {
     return { 'X-Api-Key': id, 'X-Timestamp': timestamp, 'X-Signature': signature };
 }
 
+const COVERED = ['Upload-Offset', 'Upload-Length', 'Content-Type', 'Content-Digest', 'X-HTTP-Method-Override'];
+
+/** The headers that sign a request by v2, with those of its own that a signature has to cover. */
+async function signedMessage(request) {
+    const own = COVERED.map((name) => [name, request.getHeader(name)]).filter(([, value]) => value !== undefined);
+    const { headers } = await httpbis.signMessage(
+        {
+            key: createSigner(Buffer.from(secret), 'hmac-sha256', id),
+            fields: ['@method', '@authority', '@path', '@query', ...own.map(([name]) => name.toLowerCase())],
+            params: ['created', 'keyid', 'alg', 'nonce', 'tag'],
+            paramValues: { nonce: randomUUID(), tag: 'chunkgate' },
+        },
+        { method: request.getMethod(), url: request.getURL(), headers: Object.fromEntries(own) },
+    );
+    return { 'Signature-Input': headers['Signature-Input'], Signature: headers.Signature };
+}
+
 /** Options that sign what begins an upload, and send the upload's own token with everything else. */
-function proving(tokens, seen = []) {
+function proving(tokens, seen = [], sign = signed) {
     return {
         endpoint: `${base}/files/`,
         retryDelays: [0, 50, 200],
-        onBeforeRequest(request) {
+        async onBeforeRequest(request) {
             seen.push(request.getMethod());
             const token = tokens.get(request.getURL());
-            const proof = token ? { 'Upload-Token': token } : signed();
+            const proof = token ? { 'Upload-Token': token } : await sign(request);
             for (const [name, value] of Object.entries(proof)) request.setHeader(name, value);
         },
         onAfterResponse(request, response) {
@@ -93,6 +112,34 @@ const resumed = await ended(content, { ...proving(tokens, seen), uploadUrl: left
 assert.equal(resumed.url, left.url);
 assert.deepEqual(seen, ['HEAD', 'PATCH'], 'it goes on where it was');
 await assertStored(left.url, content);
+
+// Signed by v2 to begin with, and then under the token: the body may be as long as it likes.
+const begun = await ended(content, { ...proving(new Map(), [], signedMessage), metadata });
+await assertStored(begun.url, content);
+
+// Each request signed by v2. What a chunk holds is known, so its digest can be sent, and covered.
+const CHUNK = 700_000;
+const digested = {
+    endpoint: `${base}/files/`,
+    chunkSize: CHUNK,
+    async onBeforeRequest(request) {
+        if (request.getMethod() === 'PATCH') {
+            const offset = Number(request.getHeader('Upload-Offset'));
+            const digest = createHash('sha256').update(content.subarray(offset, offset + CHUNK)).digest('base64');
+            request.setHeader('Content-Digest', `sha-256=:${digest}:`);
+        }
+        for (const [name, value] of Object.entries(await signedMessage(request))) request.setHeader(name, value);
+    },
+};
+const each = await ended(content, digested);
+await assertStored(each.url, content);
+const gone = await ended(content, digested);
+await gone.abort(true);
+assert.equal((await fetch(gone.url, { headers: signed() })).status, 410);
+// Without a digest the service, which asks for one, refuses the body.
+await assert.rejects(ended(content, { ...digested, onBeforeRequest: async (request) => {
+    for (const [name, value] of Object.entries(await signedMessage(request))) request.setHeader(name, value);
+} }), /content-digest/i);
 
 await resumed.abort(true);
 assert.equal((await fetch(left.url, { headers: signed() })).status, 410);
