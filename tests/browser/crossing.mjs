@@ -5,18 +5,41 @@
 // is read off the browser.
 
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { Demo, documented, gate, openPage, signed, startBrowser, temporary } from "./support.mjs";
+import { createSigner, httpbis } from "http-message-signatures";
+
+import { Demo, USER, documented, gate, openPage, signed, startBrowser, temporary } from "./support.mjs";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const EVENTS = "what-tells-the-demo-of-events";
 const TYPES = { ".css": "text/css", ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8" };
+
+/** What a site's backend answers to a page that wants a request signed by v2: it alone has the secret. */
+async function signedMessage({ method, url, headers }) {
+  const fields = ["@method", "@authority", "@path", "@query", ...Object.keys(headers).map((name) => name.toLowerCase())];
+  const message = await httpbis.signMessage(
+    {
+      key: createSigner(Buffer.from(USER.secret), "hmac-sha256", USER.key),
+      fields,
+      params: ["created", "keyid", "alg", "nonce", "tag"],
+      paramValues: { nonce: randomUUID(), tag: "chunkgate" },
+    },
+    { method, url, headers },
+  );
+  return { "Signature-Input": message.headers["Signature-Input"], Signature: message.headers.Signature };
+}
+
+async function json(request) {
+  const parts = [];
+  for await (const part of request) parts.push(part);
+  return JSON.parse(Buffer.concat(parts));
+}
 
 const listening = (server) => new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server.address().port)));
 export const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
@@ -115,14 +138,14 @@ export class Crossing {
   #site;
   #made;
 
-  /** `made` gives files of the page that are made for the test, by their names. */
-  static async start(made = {}) {
+  /** `made` gives files of the page that are made for the test, by their names; `settings` are further ones of the service. */
+  static async start(made = {}, settings = "") {
     const crossing = new Crossing();
     crossing.#made = made;
-    crossing.#site = http.createServer((request, response) => crossing.#serve(request, response));
+    crossing.#site = http.createServer((request, response) => crossing.#serve(request, response).catch(() => response.destroy()));
     crossing.page = `http://localhost:${await listening(crossing.#site)}`;
     const config = path.join(temporary("config"), "chunkgate.toml");
-    writeFileSync(config, `[cors]\nallowed_origins = "${crossing.page}"\n[identity]\nevents_token = "${EVENTS}"\n`);
+    writeFileSync(config, `[cors]\nallowed_origins = "${crossing.page}"\n[identity]\nevents_token = "${EVENTS}"\n${settings}`);
     crossing.demo = await Demo.start(["--config", config]);
     crossing.line = await Line.to(crossing.demo.url);
     crossing.browser = await startBrowser();
@@ -142,9 +165,10 @@ export class Crossing {
     return `http://127.0.0.1:${this.line.port}`;
   }
 
-  #serve(request, response) {
+  async #serve(request, response) {
     const { pathname } = new URL(request.url, this.page);
     if (pathname === "/sign") return response.end(JSON.stringify(signed()));
+    if (pathname === "/sign-message") return response.end(JSON.stringify(await signedMessage(await json(request))));
     response.setHeader("Content-Type", TYPES[path.extname(pathname)] ?? "application/octet-stream");
     const library = pathname.startsWith("/modules/");
     const file = library ? `node_modules/${pathname.slice("/modules/".length)}` : `site${pathname}`;
@@ -191,6 +215,11 @@ export class Crossing {
   async assertStored(id, file) {
     const upload = await this.demo.status(id);
     assert.deepEqual([upload.state, upload.filename, upload.size], ["complete", file.name, file.bytes.length]);
+    this.assertBytes(id, file);
+  }
+
+  /** Asserts that what lies on the disk is the file. */
+  assertBytes(id, file) {
     const stored = this.demo.filesOf(id);
     assert.equal(stored.length, 1, `one file of ${id}, found ${stored}`);
     assert.equal(sha256(readFileSync(stored[0])), sha256(file.bytes), "the stored file is another");

@@ -20,7 +20,7 @@ import { chromium } from "playwright-core";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const REPOSITORY = path.resolve(HERE, "../..");
-const USER = { key: "demo-key", secret: "demo-secret" };
+export const USER = { key: "demo-key", secret: "demo-secret" };
 /** How long anything may take before a test gives up. */
 const PATIENCE = 30_000;
 

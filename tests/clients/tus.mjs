@@ -17,7 +17,7 @@ function signed() {
     return { 'X-Api-Key': id, 'X-Timestamp': timestamp, 'X-Signature': signature };
 }
 
-const COVERED = ['Upload-Offset', 'Upload-Length', 'Content-Type', 'Content-Digest', 'X-HTTP-Method-Override'];
+const COVERED = ['Upload-Offset', 'Upload-Length', 'Upload-Metadata', 'Content-Type', 'Content-Digest'];
 
 /** The headers that sign a request by v2, with those of its own that a signature has to cover. */
 async function signedMessage(request) {

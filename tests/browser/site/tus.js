@@ -2,7 +2,13 @@
 // proto-docs/tus.md.
 
 const service = new URL(location).searchParams.get("service");
-const sign = async () => (await fetch("/sign")).json();
+let sign = async () => (await fetch("/sign")).json();
+const signMessage = async (message) => (await fetch("/sign-message", { method: "POST", body: JSON.stringify(message) })).json();
+/** By v2: what is said of the request is signed. */
+const signRequest = (request) => {
+  const headers = COVERED.map((name) => [name, request.getHeader(name)]).filter(([, value]) => value !== undefined);
+  return signMessage({ method: request.getMethod(), url: request.getURL(), headers: Object.fromEntries(headers) });
+};
 const chosen = () => document.getElementById("file").files[0];
 
 /** For the tests: the upload, and how it ended: with `url`, or with `why` not. */
@@ -37,6 +43,9 @@ async function goOn(options) {
 
 /** A source whose length nobody knows beforehand. */
 const streamed = () => chosen().stream().getReader();
+
+/** With every request signed by v2. */
+const beginSigned = (options) => begin({ ...provingEach(chosen()), onAfterResponse: null, ...options });
 
 /** As the page of documents has it, without a word of ours. */
 async function asDocumented() {
