@@ -1,6 +1,6 @@
 // Uploads files with npm's tus-js-client: in one request, in chunks, without a length, in four parts at the same time, with
 // an upload that is left and resumed, and one that is terminated; the first request signed (v1), the others under the
-// upload's token. Then with the first request signed by v2 (npm's http-message-signatures), and with every request signed so.
+// upload's token.
 import assert from 'node:assert/strict';
 import { createHash, createHmac, randomBytes, randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
@@ -17,6 +17,7 @@ function signed() {
     return { 'X-Api-Key': id, 'X-Timestamp': timestamp, 'X-Signature': signature };
 }
 
+/** What else of a request a v2 signature (npm's http-message-signatures) covers here. */
 const COVERED = ['Upload-Offset', 'Upload-Length', 'Upload-Metadata', 'Content-Type', 'Content-Digest'];
 
 /** The headers that sign a request by v2, with those of its own that a signature has to cover. */
