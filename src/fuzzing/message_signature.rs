@@ -139,8 +139,14 @@ fn as_they_are(message: &Message<'_>, input: &str, signature: &str, demands: Dem
 
 /// What every signature of the request must cover.
 fn needed(message: &Message<'_>, demands: Demands) -> Vec<&'static str> {
-    const IF_SENT: [&str; 5] =
-        ["content-range", "upload-offset", "upload-length", "content-digest", "x-http-method-override"];
+    const IF_SENT: [&str; 6] = [
+        "content-range",
+        "upload-offset",
+        "upload-length",
+        "upload-concat",
+        "content-digest",
+        "x-http-method-override",
+    ];
     let sent = |name: &str| message.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.trim());
     let mut needed = vec!["@method", "@authority", "@path", "@query"];
     needed.extend(IF_SENT.into_iter().filter(|name| sent(name).is_some()));

@@ -158,7 +158,12 @@ async fn whatever_is_covered_cannot_be_changed() {
         chunk().but(name, from, to).by(&alice).await.expect(401);
     }
     // Nothing that decides about the request can be slipped in beside the signature.
-    for (name, value) in [("Upload-Offset", "3"), ("Upload-Length", "9"), ("X-HTTP-Method-Override", "DELETE")] {
+    for (name, value) in [
+        ("Upload-Offset", "3"),
+        ("Upload-Length", "9"),
+        ("Upload-Concat", "partial"),
+        ("X-HTTP-Method-Override", "DELETE"),
+    ] {
         assert_eq!(code(list().with(name, value).by(&alice).await, 400).await, "credentials_malformed");
     }
     chunk().by(&alice).await.expect(200);

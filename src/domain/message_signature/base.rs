@@ -28,8 +28,14 @@ pub struct Message<'a> {
 ///
 /// A browser makes the boundary of a multipart form, and so that content type, after its page has signed.
 pub fn demanded<'a>(message: &Message<'_>, demands: Demands) -> Vec<&'a str> {
-    const FIELDS: [&str; 5] =
-        ["content-range", "upload-offset", "upload-length", "content-digest", "x-http-method-override"];
+    const FIELDS: [&str; 6] = [
+        "content-range",
+        "upload-offset",
+        "upload-length",
+        "upload-concat",
+        "content-digest",
+        "x-http-method-override",
+    ];
     let mut names = vec!["@method", "@authority", "@path", "@query"];
     let digest = demands.content_digest && message.may_have_body();
     names.extend(FIELDS.into_iter().filter(|name| message.has(name) || (digest && *name == "content-digest")));

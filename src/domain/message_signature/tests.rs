@@ -316,6 +316,7 @@ fn what_decides_about_the_request_must_be_covered() {
         ("content-range", "bytes 0-9/10"),
         ("upload-offset", "0"),
         ("upload-length", "10"),
+        ("upload-concat", "partial"),
         ("content-digest", "sha-256=:AA==:"),
         ("content-type", "application/json"),
         ("x-http-method-override", "DELETE"),
