@@ -49,11 +49,13 @@ const INSERT: &str = "
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
         $24, $25, $26, $27, $28, $29, $30)";
 
-// Two exclusive bindings of a proof meet in the primary key, an exclusive and a shared one in this condition.
+// Two exclusive bindings of a proof meet in the primary key, an exclusive and a shared one in these conditions. Two of them,
+// so that each looks at one row: a shared proof may have thousands.
 const BIND: &str = "
     INSERT INTO bindings (proof, slot, upload_id, user_id)
     SELECT $1, $2, $3, $4
-    WHERE NOT EXISTS (SELECT 1 FROM bindings WHERE proof = $1 AND (slot = 'only' OR $2 = 'only'))";
+    WHERE NOT EXISTS (SELECT 1 FROM bindings WHERE proof = $1 AND slot = 'only')
+      AND ($2 <> 'only' OR NOT EXISTS (SELECT 1 FROM bindings WHERE proof = $1))";
 
 const FIND: &str = select!("WHERE id = $1 AND owner = $2");
 
