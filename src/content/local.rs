@@ -5,13 +5,14 @@
 //! ids and dates. One process at a time owns the folder: a lock file refuses a second one, because the locks that keep
 //! two chunks of an upload apart live in the process.
 
+mod file;
 mod joining;
 mod patterns;
 
 use std::{
     collections::HashSet,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, IoSlice},
+    io,
     os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -25,8 +26,11 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
-use self::patterns::{fixed_part, is_below, render};
-use super::{ContentError, ContentStore, Writer};
+use self::{
+    file::{LocalWriter, length_of},
+    patterns::{fixed_part, is_below, render},
+};
+use super::{ContentError, ContentStore, Start, Writer};
 use crate::domain::{Durability, Timestamp, UploadId, concat::Slice, principal::User, upload::Placement};
 
 /// How much is read at once when content is delivered or hashed again, in bytes.
@@ -132,39 +136,26 @@ impl LocalStore {
         Ok((self.root.join(paths.partial), self.root.join(paths.complete)))
     }
 
-    /// An empty file, open for writing.
-    async fn create_file(&self, placement: &Placement) -> Result<File, ContentError> {
-        let (path, _) = self.paths(placement)?;
-        let (folders, durability) = (self.folders.clone(), self.durability);
-        blocking(format!("making {}", path.display()), move || {
-            let folder = path.parent().unwrap_or(&folders.root);
-            folders.make(folder)?;
-            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-            sync_dir(folder, durability)?;
-            Ok(file)
-        })
-        .await
+    /// What opens a content, and a word for it; to be run where blocking is allowed.
+    fn opening(
+        &self,
+        placement: &Placement,
+        start: Start,
+    ) -> Result<(String, impl FnOnce() -> io::Result<File> + use<>), ContentError> {
+        let (partial, complete) = self.paths(placement)?;
+        let folders = self.folders.clone();
+        let doing = format!("writing {}", partial.display());
+        let open = move || match start {
+            Start::New => folders.create(&partial),
+            Start::At(at) => file::open(&partial, &complete, at),
+        };
+        Ok((doing, open))
     }
 
-    /// The file of a growing content, cut at `at` and open for writing.
-    async fn append_file(&self, placement: &Placement, at: u64) -> Result<File, ContentError> {
-        let (path, complete) = self.paths(placement)?;
-        blocking(format!("opening {}", path.display()), move || {
-            let file = match OpenOptions::new().write(true).open(&path) {
-                // Finished by a process that ended before it could record so: whole, and in its place.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && length_of(&complete) == Some(at) => {
-                    OpenOptions::new().write(true).open(&complete)
-                }
-                file => file,
-            }?;
-            cut(&file, at)?;
-            Ok(file)
-        })
-        .await
-    }
-
-    fn writer(&self, file: File, at: u64) -> Box<dyn Writer> {
-        Box::new(LocalWriter { file: Arc::new(file), at, durability: self.durability })
+    async fn writer(&self, placement: &Placement, start: Start) -> Result<Box<dyn Writer>, ContentError> {
+        let (doing, open) = self.opening(placement, start)?;
+        let file = blocking(doing, open).await?;
+        Ok(Box::new(LocalWriter::new(file, start.offset(), self.durability)))
     }
 }
 
@@ -179,26 +170,34 @@ impl ContentStore for LocalStore {
     }
 
     async fn create(&self, placement: &Placement) -> Result<Box<dyn Writer>, ContentError> {
-        Ok(self.writer(self.create_file(placement).await?, 0))
+        self.writer(placement, Start::New).await
     }
 
     async fn append(&self, placement: &Placement, at: u64) -> Result<Box<dyn Writer>, ContentError> {
-        Ok(self.writer(self.append_file(placement, at).await?, at))
+        self.writer(placement, Start::At(at)).await
     }
 
     async fn join(&self, placement: &Placement, at: u64, slices: &[Slice]) -> Result<(), ContentError> {
-        let to = match at {
-            0 => self.create_file(placement).await?,
-            at => self.append_file(placement, at).await?,
-        };
+        let start = if at == 0 { Start::New } else { Start::At(at) };
+        let ((doing, open), durability) = (self.opening(placement, start)?, self.durability);
         let mut pieces = Vec::new();
         for slice in slices {
             pieces.push((self.paths(&slice.placement)?.0, slice.from, slice.length));
         }
-        let durability = self.durability;
-        blocking("joining parts".into(), move || {
-            joining::copy(&to, at, &pieces)?;
-            if durability == Durability::Disk { to.sync_data() } else { Ok(()) }
+        blocking(doing, move || {
+            let file = open()?;
+            joining::copy(&file, at, &pieces)?;
+            file::sync(&file, durability)
+        })
+        .await
+    }
+
+    async fn put(&self, placement: &Placement, start: Start, frames: Vec<Bytes>) -> Result<(), ContentError> {
+        let ((doing, open), durability) = (self.opening(placement, start)?, self.durability);
+        blocking(doing, move || {
+            let file = open()?;
+            file::write(&file, &frames, start.offset())?;
+            file::sync(&file, durability)
         })
         .await
     }
@@ -210,10 +209,8 @@ impl ContentStore for LocalStore {
             let folder = complete.parent().unwrap_or(&folders.root);
             match OpenOptions::new().write(true).open(&partial) {
                 Ok(file) => {
-                    cut(&file, size)?;
-                    if durability == Durability::Disk {
-                        file.sync_data()?;
-                    }
+                    file::cut(&file, size)?;
+                    file::sync(&file, durability)?;
                     folders.make(folder)?;
                     fs::rename(&partial, &complete)?;
                 }
@@ -296,66 +293,6 @@ impl ContentStore for LocalStore {
     }
 }
 
-/// A growing file and where its next byte goes.
-struct LocalWriter {
-    file: Arc<File>,
-    at: u64,
-    durability: Durability,
-}
-
-#[async_trait]
-impl Writer for LocalWriter {
-    async fn write(&mut self, frames: Vec<Bytes>) -> Result<(), ContentError> {
-        let (file, at) = (self.file.clone(), self.at);
-        let length: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
-        blocking("writing a chunk".into(), move || write_frames(&file, &frames, at)).await?;
-        self.at += length;
-        Ok(())
-    }
-
-    async fn sync(&mut self) -> Result<(), ContentError> {
-        if self.durability == Durability::Os {
-            return Ok(());
-        }
-        let file = self.file.clone();
-        blocking("syncing a chunk".into(), move || file.sync_data()).await
-    }
-}
-
-/// Writes all frames at `at` with as few calls as the kernel allows, copying nothing.
-fn write_frames(file: &File, frames: &[Bytes], mut at: u64) -> io::Result<()> {
-    /// Linux takes at most this many buffers in one call (`UIO_MAXIOV`).
-    const MOST: usize = 1024;
-    for frames in frames.chunks(MOST) {
-        let mut slices: Vec<IoSlice<'_>> = frames.iter().map(|frame| IoSlice::new(frame)).collect();
-        let mut rest = slices.as_mut_slice();
-        IoSlice::advance_slices(&mut rest, 0);
-        while !rest.is_empty() {
-            match rustix::io::pwritev(file, rest, at) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    at += written as u64;
-                    IoSlice::advance_slices(&mut rest, written);
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Cuts what lies beyond `at`.
-fn cut(file: &File, at: u64) -> io::Result<()> {
-    match file.metadata()?.len() {
-        length if length < at => {
-            Err(io::Error::new(io::ErrorKind::NotFound, format!("the file has {length} bytes, {at} were acknowledged")))
-        }
-        length if length > at => file.set_len(at),
-        _ => Ok(()),
-    }
-}
-
 /// Runs file work off the async threads.
 async fn blocking<T: Send + 'static>(
     doing: String,
@@ -405,11 +342,15 @@ impl Folders {
         known.insert(folder.to_owned());
         Ok(())
     }
-}
 
-/// Length of a plain file, if there is one.
-fn length_of(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|file| file.len())
+    /// Makes an empty file with a durable name, or empties the one that is there.
+    fn create(&self, path: &Path) -> io::Result<File> {
+        let folder = path.parent().unwrap_or(&self.root);
+        self.make(folder)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        sync_dir(folder, self.durability)?;
+        Ok(file)
+    }
 }
 
 /// Makes the names in a folder durable: a synced file is lost if its name is.

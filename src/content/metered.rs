@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::BoxStream};
 
-use super::{ContentError, ContentStore, Writer};
+use super::{ContentError, ContentStore, Start, Writer};
 use crate::{
     domain::{Timestamp, UploadId, concat::Slice, principal::User, upload::Placement},
     meter::{Counter, words},
@@ -81,6 +81,10 @@ impl<S: ContentStore> ContentStore for Metered<S> {
 
     async fn join(&self, placement: &Placement, at: u64, slices: &[Slice]) -> Result<(), ContentError> {
         self.meters.noted(self.store.join(placement, at, slices).await)
+    }
+
+    async fn put(&self, placement: &Placement, at: Start, frames: Vec<Bytes>) -> Result<(), ContentError> {
+        self.meters.noted(self.store.put(placement, at, frames).await)
     }
 
     async fn finish(&self, placement: &Placement, size: u64) -> Result<(), ContentError> {

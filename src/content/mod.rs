@@ -37,6 +37,10 @@ pub trait ContentStore: Send + Sync + 'static {
     /// from 0 on it is made. The bytes stay within the store where that can be. The caller bounds how many they are.
     async fn join(&self, placement: &Placement, at: u64, slices: &[Slice]) -> Result<(), ContentError>;
 
+    /// Opens a content as [`ContentStore::create`] or [`ContentStore::append`] does, writes the frames there and makes them
+    /// durable, in one step: for a chunk that is all there. An error says nothing about how much of it was written.
+    async fn put(&self, placement: &Placement, at: Start, frames: Vec<Bytes>) -> Result<(), ContentError>;
+
     /// Moves a content, cut to `size` bytes, to its finished place, atomically and durably. Repeating is harmless.
     async fn finish(&self, placement: &Placement, size: u64) -> Result<(), ContentError>;
 
@@ -56,6 +60,25 @@ pub trait ContentStore: Send + Sync + 'static {
 
     /// Proves that the store can be written, by writing.
     async fn check(&self) -> Result<(), ContentError>;
+}
+
+/// Where the writing of a content starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At nothing: an empty content is made.
+    New,
+    /// At this offset of one that is there; everything beyond is cut.
+    At(u64),
+}
+
+impl Start {
+    /// Where the first byte goes.
+    pub fn offset(self) -> u64 {
+        match self {
+            Self::New => 0,
+            Self::At(at) => at,
+        }
+    }
 }
 
 /// One content opened for writing. Dropping it keeps what was written and promises nothing about it.

@@ -10,10 +10,11 @@ use super::{
     lock::Guard,
     meters::{Event, Outcome},
     placement_of,
-    pump::{Drain, Pump, Received, Then, rehash},
+    pump::{Drain, Pump, Received, Sink, Then, rehash},
     to_spend, within,
 };
 use crate::{
+    content::Start,
     db::{Advance, StoreError},
     domain::{
         UploadId, after,
@@ -231,11 +232,9 @@ impl Uploads {
         let parts = &self.parts;
         let placement = placement_of(&upload)?;
         let digest = self.running(&upload).await?;
-        let writer = match born {
-            Some(_) => parts.content.create(placement).await?,
-            None => parts.content.append(placement, plan.from).await?,
-        };
-        let drain = Drain::new(writer, digest, parts.tasks.clone(), guard.clone());
+        let start = if born.is_some() { Start::New } else { Start::At(plan.from) };
+        let sink = Sink::new(parts.content.clone(), placement.clone(), start, digest);
+        let drain = Drain::new(sink, parts.tasks.clone(), guard.clone());
         let meters = parts.meters.clone();
         let body = body.inspect_ok(move |frame| meters.arrived.add((), frame.len() as u64)).boxed();
         let mut pump = Pump::new(plan, keep, body, &parts.budget, drain);
@@ -244,10 +243,7 @@ impl Uploads {
                 Ok(pumped) => pumped,
                 Err(error) => {
                     pump.stop().await;
-                    if born.is_none() {
-                        self.give_back(&upload).await;
-                    }
-                    return Err(error);
+                    return Err(if born.is_some() { error } else { self.given_up(&upload, error).await });
                 }
             };
             match born {
@@ -272,6 +268,19 @@ impl Uploads {
         // Opening cuts what was not acknowledged. If it fails, the next chunk's opening does it.
         if let Err(error) = self.parts.content.append(placement, upload.offset).await {
             tracing::debug!(upload.id = %upload.id, %error, "the rest of a refused chunk stays for now");
+        }
+    }
+
+    /// A chunk that was not admitted, and why. Bytes that are missing are damage only if the row counts on them: another
+    /// process may have ended the upload since this one looked.
+    async fn given_up(&self, upload: &Upload, error: UploadError) -> UploadError {
+        if !matches!(error, UploadError::Internal(_)) {
+            self.give_back(upload).await;
+            return error;
+        }
+        match self.stands_at(upload, upload.offset).await {
+            Ok(false) => self.lost_race(upload).await.unwrap_or(error),
+            Ok(true) | Err(_) => error,
         }
     }
 

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::{Body, BodyError, UploadError, lock::Guard};
 use crate::{
-    content::{ContentError, ContentStore, Writer},
+    content::{ContentError, ContentStore, Start, Writer},
     domain::{
         digest::Running,
         upload::{Placement, Plan, Refusal},
@@ -275,17 +275,21 @@ pub(super) struct Drain {
 }
 
 /// The half of the pump that is off the async threads: owns the writer and the digest.
-struct Sink {
-    writer: Box<dyn Writer>,
+pub(super) struct Sink {
+    content: Arc<dyn ContentStore>,
+    placement: Placement,
+    /// Opened for the first batch that does not bring the end with it.
+    writer: Option<Box<dyn Writer>>,
+    start: Start,
     digest: Option<Running>,
     written: u64,
     synced: u64,
 }
 
 impl Drain {
-    /// Writes to `writer`, keeps up `digest`, holds `guard`.
-    pub(super) fn new(writer: Box<dyn Writer>, digest: Option<Running>, tasks: Tasks, guard: Arc<Guard>) -> Self {
-        Self { sink: Some(Sink { writer, digest, written: 0, synced: 0 }), under_way: None, tasks, guard }
+    /// Writes to `sink`, holds `guard`.
+    pub(super) fn new(sink: Sink, tasks: Tasks, guard: Arc<Guard>) -> Self {
+        Self { sink: Some(sink), under_way: None, tasks, guard }
     }
 
     /// Begins to write `batch` once the one before it is written.
@@ -314,6 +318,10 @@ impl Drain {
 
     /// Writes the last batch and makes everything durable. A write that failed leaves what came before it.
     async fn received(&mut self, batch: Batch, then: Then) -> Result<Received, UploadError> {
+        if let Some(sink) = self.sink.as_mut().filter(|sink| sink.writer.is_none()) {
+            sink.put(batch).await?;
+            return Ok(sink.received(then));
+        }
         let written = match self.write(batch).await {
             Ok(()) => self.settle().await,
             failed => failed,
@@ -323,24 +331,68 @@ impl Drain {
             (_, then) => then,
         };
         let sink = self.sink.as_mut().ok_or_else(lost)?;
-        if sink.written > sink.synced {
-            sink.writer.sync().await?;
-            sink.synced = sink.written;
-        }
-        Ok(Received { bytes: sink.written, digest: sink.digest.clone(), then })
+        sink.keep().await?;
+        Ok(sink.received(then))
     }
 }
 
 impl Sink {
+    /// Writes to a content, keeps up `digest`.
+    pub(super) fn new(
+        content: Arc<dyn ContentStore>,
+        placement: Placement,
+        start: Start,
+        digest: Option<Running>,
+    ) -> Self {
+        Self { content, placement, writer: None, start, digest, written: 0, synced: 0 }
+    }
+
     /// Writes and hashes side by side; both count only if the write succeeded.
     async fn take_in(&mut self, batch: Batch) -> Result<(), ContentError> {
         let hashed = self.digest.clone().map(|digest| hash(digest, batch.frames.clone()));
-        self.writer.write(batch.frames).await?;
+        self.writer().await?.write(batch.frames).await?;
+        self.count(batch.bytes, hashed).await
+    }
+
+    /// Takes in all that is here and makes it durable, in one step.
+    async fn put(&mut self, batch: Batch) -> Result<(), ContentError> {
+        let hashed = self.digest.clone().map(|digest| hash(digest, batch.frames.clone()));
+        self.content.put(&self.placement, self.start, batch.frames).await?;
+        self.count(batch.bytes, hashed).await?;
+        (self.start, self.synced) = (Start::At(self.start.offset() + batch.bytes as u64), self.written);
+        Ok(())
+    }
+
+    async fn count(&mut self, bytes: usize, hashed: Option<JoinHandle<Running>>) -> Result<(), ContentError> {
         if let Some(hashed) = hashed {
             self.digest = Some(hashed.await.map_err(|_| lost())?);
         }
-        self.written += batch.bytes as u64;
+        self.written += bytes as u64;
         Ok(())
+    }
+
+    async fn writer(&mut self) -> Result<&mut Box<dyn Writer>, ContentError> {
+        let writer = match (self.writer.take(), self.start) {
+            (Some(writer), _) => writer,
+            (None, Start::New) => self.content.create(&self.placement).await?,
+            (None, Start::At(at)) => self.content.append(&self.placement, at).await?,
+        };
+        Ok(self.writer.insert(writer))
+    }
+
+    /// Makes what was written durable. A writer that could not be opened leaves nothing, and a row may need a content.
+    async fn keep(&mut self) -> Result<(), ContentError> {
+        match &mut self.writer {
+            None => self.content.put(&self.placement, self.start, Vec::new()).await?,
+            Some(writer) if self.written > self.synced => writer.sync().await?,
+            Some(_) => {}
+        }
+        self.synced = self.written;
+        Ok(())
+    }
+
+    fn received(&self, then: Then) -> Received {
+        Received { bytes: self.written, digest: self.digest.clone(), then }
     }
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use chunkgate::{
     content::{
-        ContentError, ContentStore,
+        ContentError, ContentStore, Start,
         local::{LocalStore, Settings},
     },
     domain::{Clock as _, Durability, SystemClock, UploadId, concat::Slice, upload::Placement},
@@ -23,7 +23,8 @@ macro_rules! contract {
             }
 
             contract!(@ what_is_written_is_read growing_is_cut_where_it_is_told writing_again_is_harmless
-                a_content_that_is_too_short_is_missing pieces_are_joined_and_what_was_beyond_is_cut finishing_twice_is_once deleting_twice_is_once
+                what_is_put_is_as_if_written pieces_are_joined_and_what_was_beyond_is_cut
+                a_content_that_is_too_short_is_missing finishing_twice_is_once deleting_twice_is_once
                 a_finished_content_takes_the_empty_chunk_that_changes_nothing unfinished_contents_are_found the_probe_leaves_nothing);
         }
     };
@@ -107,6 +108,26 @@ async fn writing_again_is_harmless(store: &dyn ContentStore) {
     appended(store, &placement, 2, "234567").await;
     appended(store, &placement, 2, "234567").await;
     assert_eq!(read(store, &placement, 0, 100).await, "01234567");
+}
+
+async fn what_is_put_is_as_if_written(store: &dyn ContentStore) {
+    let put = async |placement, start, text: &'static str| {
+        let frames = text.split_inclusive('4').map(|frame| Bytes::from_static(frame.as_bytes())).collect();
+        store.put(placement, start, frames).await
+    };
+    let (_, placement) = place(store);
+    put(&placement, Start::New, "01234 left behind").await.expect("made");
+    put(&placement, Start::At(5), "5").await.expect("there");
+    assert_eq!(read(store, &placement, 0, 100).await, "012345");
+    put(&placement, Start::At(6), "").await.expect("the same");
+    assert_eq!(read(store, &placement, 0, 100).await, "012345");
+    assert!(matches!(put(&placement, Start::At(7), "7").await, Err(ContentError::Missing(_))));
+    assert_eq!(read(store, &placement, 0, 100).await, "012345", "and is left as it was");
+    put(&placement, Start::New, "").await.expect("made anew");
+    store.finish(&placement, 0).await.expect("finished");
+    let (_, nowhere) = place(store);
+    assert!(matches!(put(&nowhere, Start::At(0), "").await, Err(ContentError::Missing(_))));
+    assert_eq!(store.unfinished().await.expect("listed"), [], "looking makes nothing");
 }
 
 async fn a_content_that_is_too_short_is_missing(store: &dyn ContentStore) {
