@@ -169,8 +169,7 @@ impl Uploads {
         contention: Contention,
     ) -> Result<(Guard, Upload, Plan), UploadError> {
         within(by, Scope::Write)?;
-        let rule = async || {
-            let upload = self.find(by, id).await?;
+        let rule = |upload: Upload| {
             let plan = upload.may_append(claim, self.max_bytes(by), self.now())?;
             let plan = plan.in_chunks_of(upload.kept.and(&by.limits).max_chunk_bytes)?;
             Ok::<_, UploadError>((upload, plan))
@@ -182,11 +181,19 @@ impl Uploads {
                 if contention == Contention::Succeed {
                     self.parts.locks.commit(id).await;
                 }
-                rule().await?;
+                rule(self.find(by, id).await?)?;
                 self.parts.locks.acquire(id, contention).await.ok_or(UploadError::Busy)?
             }
         };
-        let (mut upload, plan) = rule().await?;
+        let (mut upload, plan) = match self.recall(by, id).map(rule) {
+            Some(Ok(admitted)) => admitted,
+            // What was remembered refuses nobody.
+            None | Some(Err(_)) => {
+                let upload = self.find(by, id).await?;
+                self.parts.recent.remember(&upload);
+                rule(upload)?
+            }
+        };
         self.pace_known(by, &upload)?;
         upload.kept = upload.kept.and(&by.limits);
         Ok((guard, upload, plan))
@@ -313,6 +320,7 @@ impl Uploads {
                     self.parts.meters.events.one(Event::Created);
                 }
                 self.parts.meters.acknowledged.add((), received.bytes);
+                self.parts.recent.remember(upload);
                 Ok(())
             }
         }
@@ -348,10 +356,11 @@ impl Uploads {
         let begun = Instant::now();
         let advanced = self.advance(upload, &advance).await;
         self.parts.meters.commits.since((), begun);
-        advanced?;
+        advanced.inspect_err(|_| self.parts.recent.forget(upload.id))?;
         self.parts.meters.acknowledged.add((), to - from);
         (upload.offset, upload.size, upload.digest) = (to, size, digest);
         (upload.expires, upload.updated, upload.tail_start) = (expires, now, tail_start);
+        self.parts.recent.moved(upload);
         Ok(())
     }
 

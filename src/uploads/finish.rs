@@ -83,6 +83,7 @@ impl Uploads {
         if !self.parts.db.complete(upload.id, upload.offset, sum.as_ref(), now, spend).await.map_err(spent)? {
             return Err(self.lost_race(&upload).await?);
         }
+        self.parts.recent.forget(upload.id);
         self.parts.meters.ended(State::Complete);
         (upload.state, upload.sum, upload.digest) = (State::Complete, sum, None);
         (upload.ended, upload.updated) = (Some(now), now);
@@ -127,6 +128,7 @@ impl Uploads {
     /// Ends an upload whose lock is held: the row first, so that no chunk can follow; then the bytes; then the fact
     /// that they are gone. A crash in between is picked up by the reaper. `false`: the row had moved on.
     pub(super) async fn end(&self, upload: &Upload, state: State, spend: Option<Spend>) -> Result<bool, UploadError> {
+        self.parts.recent.forget(upload.id);
         if !self.parts.db.end(upload.id, &[upload.state], state, self.now(), spend).await.map_err(spent)? {
             return Ok(false);
         }
@@ -139,6 +141,7 @@ impl Uploads {
 
     /// Removes the bytes of an ended upload, then records so.
     pub(super) async fn collect(&self, upload: &Upload) -> Result<(), UploadError> {
+        self.parts.recent.forget(upload.id);
         if let Some(placement) = &upload.placement {
             self.parts.content.delete(placement).await?;
         }

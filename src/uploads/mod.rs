@@ -17,6 +17,7 @@ pub mod operators;
 mod pace;
 mod pump;
 pub mod reaper;
+mod recent;
 mod replay;
 mod settle;
 
@@ -27,7 +28,7 @@ use bytesize::ByteSize;
 use futures_util::stream::BoxStream;
 
 pub use self::{lock::Contention, pump::Keep, replay::Compared};
-use self::{lock::Locks, meters::Meters, pace::Pace, pump::Budget};
+use self::{lock::Locks, meters::Meters, pace::Pace, pump::Budget, recent::Recent};
 use crate::{
     content::{ContentError, ContentStore},
     db::{self, Page, StoreError},
@@ -244,6 +245,7 @@ struct Parts {
     tasks: Tasks,
     locks: Locks,
     budget: Budget,
+    recent: Recent,
     meters: Arc<Meters>,
     pace: Pace,
     settings: Settings,
@@ -259,8 +261,8 @@ impl Uploads {
         settings: Settings,
         meters: Arc<Meters>,
     ) -> Self {
-        let (locks, budget, pace) = (Locks::default(), Budget::default(), Pace::default());
-        Self { parts: Arc::new(Parts { db, content, clock, tasks, locks, budget, meters, pace, settings }) }
+        let (locks, budget, recent, pace) = (Locks::default(), Budget::default(), Recent::default(), Pace::default());
+        Self { parts: Arc::new(Parts { db, content, clock, tasks, locks, budget, recent, meters, pace, settings }) }
     }
 
     /// The current time of the core.

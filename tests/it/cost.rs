@@ -12,8 +12,8 @@ use crate::support::{
 const CHUNK: u64 = 5;
 const CHUNKS: u64 = 40;
 
-/// Finding the upload, finding it again under its lock, moving its offset.
-const CORE: usize = 3;
+/// Finding the upload, moving its offset.
+const CORE: usize = 2;
 /// Whether the user is disabled, and which epoch is theirs: once a second.
 const USER: usize = 1;
 

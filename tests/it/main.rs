@@ -34,6 +34,7 @@ mod proofs;
 mod proxies;
 mod raw;
 mod realms;
+mod recent;
 mod revalidation;
 mod signature_v2;
 mod support;
