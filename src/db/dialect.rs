@@ -46,6 +46,9 @@ pub(super) trait Dialect:
     /// Makes transactions that hold the name `$1` wait for each other, where the engine does not do so by itself.
     const HOLD: Option<&'static str>;
 
+    /// Whether writers wait for each other, so that it is worth while to make their changes together.
+    const ONE_WRITER: bool;
+
     /// How many rows a statement changed.
     fn changed(done: &Self::QueryResult) -> u64;
 }
@@ -54,6 +57,7 @@ impl Dialect for Sqlite {
     // Takes the write lock at once: a transaction that reads first and then finds another writer could only fail.
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
     const HOLD: Option<&'static str> = None;
+    const ONE_WRITER: bool = true;
 
     fn changed(done: &Self::QueryResult) -> u64 {
         done.rows_affected()
@@ -63,6 +67,7 @@ impl Dialect for Sqlite {
 impl Dialect for Postgres {
     const BEGIN: &'static str = "BEGIN";
     const HOLD: Option<&'static str> = Some("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))");
+    const ONE_WRITER: bool = false;
 
     fn changed(done: &Self::QueryResult) -> u64 {
         done.rows_affected()
@@ -120,7 +125,7 @@ pub(super) async fn open_sqlite(path: &str, readers: u32, durability: Durability
     // One writer: writers of this process queue for the connection instead of finding the file busy.
     let write = file_pool(1).connect_lazy_with(options.clone());
     let read = file_pool(readers).connect_lazy_with(options.pragma("query_only", "ON"));
-    Ok(Store { read, write })
+    Ok(Store::new(read, write))
 }
 
 fn sqlite_options(path: &str, durability: Durability) -> SqliteConnectOptions {
@@ -168,7 +173,7 @@ pub(super) async fn open_postgres(url: &str, most: u32, durability: Durability) 
         .options([("synchronous_commit", commit)]);
     migrate_postgres(&options).await.map_err(|error| error.within(&address(&options)))?;
     let both = pool(most).connect_lazy_with(options);
-    Ok(Store { read: both.clone(), write: both })
+    Ok(Store::new(both.clone(), both))
 }
 
 /// On a connection of its own: a pool would hide why it cannot connect behind its own patience.

@@ -5,11 +5,13 @@
 
 mod accounts;
 mod credentials;
+mod deed;
 mod dialect;
 mod events;
 mod joins;
 mod operations;
 mod store;
+mod together;
 mod token_keys;
 mod uploads;
 mod usage;
@@ -449,7 +451,7 @@ pub struct Standing {
 }
 
 /// What went wrong in the database.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// A uniqueness rule said no; nothing changed.
     #[error("conflict")]

@@ -7,6 +7,7 @@ use sqlx::{Database, Pool, Row as _, Transaction, query::Query};
 use super::{
     StoreError,
     dialect::{self, Dialect, Kind},
+    together::Together,
 };
 use crate::domain::Timestamp;
 
@@ -19,28 +20,35 @@ pub(super) struct Store<DB: Database> {
     pub(super) read: Pool<DB>,
     /// For deeds that change something.
     pub(super) write: Pool<DB>,
+    /// The changes that come with every chunk.
+    pub(super) together: Together<DB>,
 }
 
 impl<DB: Dialect> Store<DB> {
+    /// Over these pools.
+    pub(super) fn new(read: Pool<DB>, write: Pool<DB>) -> Self {
+        Self { read, write, together: Together::default() }
+    }
+
     /// Opens a transaction that writes. Dropping it undoes it.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, DB>, StoreError> {
-        Ok(self.write.begin_with(DB::BEGIN).await?)
+        Ok(self.together.without(self.write.begin_with(DB::BEGIN)).await?)
     }
 
     /// Runs one statement as a transaction of its own; how many rows it changed.
     pub(super) async fn change(&self, statement: Statement<'_, DB>) -> Result<u64, StoreError> {
-        Ok(DB::changed(&statement.execute(&self.write).await?))
+        Ok(DB::changed(&self.together.without(statement.execute(&self.write)).await?))
     }
 
     /// Waits for the connections in use and closes all; SQLite folds its log into the file.
     pub(super) async fn close(&self) {
         self.read.close().await;
-        self.write.close().await;
+        self.together.without(self.write.close()).await;
     }
 }
 
 /// Makes transactions that hold the same name wait for each other.
-pub(super) async fn hold<DB: Dialect>(tx: &mut Transaction<'static, DB>, name: String) -> Result<(), StoreError> {
+pub(super) async fn hold<DB: Dialect>(tx: &mut Transaction<'_, DB>, name: String) -> Result<(), StoreError> {
     if let Some(hold) = DB::HOLD {
         sqlx::query(hold).bind(name).execute(&mut **tx).await?;
     }

@@ -8,6 +8,7 @@ use sqlx::Transaction;
 
 use super::{
     Advance, Page, StoreError, Uploads, accounts,
+    deed::{Change, Deed, Done},
     dialect::Dialect,
     store::{Fields, Statement, Store, corrupt, hold},
     usage,
@@ -121,21 +122,12 @@ impl<DB: Dialect> Uploads for Store<DB> {
         spend: Option<Spend>,
         allowance: &Allowance,
     ) -> Result<Option<Refusal>, StoreError> {
-        let bounded = upload.owner.filter(|_| !allowance.is_boundless());
-        if binding.is_none() && spend.is_none() && bounded.is_none() {
-            return self.change(insert(upload)?).await.map(|_| None);
-        }
-        let mut tx = self.begin().await?;
-        spend_within(&mut tx, spend).await?;
-        if let Some(owner) = bounded {
-            let beside = usage::held(&mut tx, owner, upload.id, allowance.since(), upload.created).await?;
-            if let Err(refusal) = allowance.admit(&beside, upload.takes()) {
-                return Ok(Some(refusal));
-            }
-        }
-        insert_within(&mut tx, upload, binding).await?;
-        tx.commit().await?;
-        Ok(None)
+        let within = upload.owner.filter(|_| !allowance.is_boundless()).map(|owner| (owner, *allowance));
+        let deed = Deed { spend, within, binding, ..Deed::plain(Change::Insert(Box::new(upload.clone()))) };
+        Ok(match self.make(deed).await? {
+            Done::Refused(refusal) => Some(refusal),
+            Done::Done | Done::Elsewhere => None,
+        })
     }
 
     async fn usage(
@@ -191,28 +183,8 @@ impl<DB: Dialect> Uploads for Store<DB> {
     }
 
     async fn advance(&self, id: UploadId, advance: &Advance) -> Result<bool, StoreError> {
-        let count = |column, value| count(id, column, value);
-        let query = sqlx::query(ADVANCE)
-            .bind(id.to_string())
-            .bind(count("offset_bytes", advance.from)?)
-            .bind(count("offset_bytes", advance.to)?)
-            .bind(advance.size.map(|size| count("size_bytes", size)).transpose()?)
-            .bind(advance.digest.as_ref().map(|digest| digest.algorithm.name().to_owned()))
-            .bind(advance.digest.as_ref().map(|digest| digest.state.clone()))
-            .bind(advance.expires.as_microsecond())
-            .bind(advance.now.as_microsecond())
-            .bind(count("tail_start", advance.tail_start)?);
-        let Some((owner, allowance)) = advance.within else {
-            return Ok(self.change(query).await? == 1);
-        };
-        let mut tx = self.begin().await?;
-        let beside = usage::held(&mut tx, owner, id, allowance.since(), advance.now).await?;
-        if allowance.hold(&beside, advance.size.unwrap_or(advance.to)).is_err() {
-            return Ok(false);
-        }
-        let moved = DB::changed(&query.execute(&mut *tx).await?) == 1;
-        tx.commit().await?;
-        Ok(moved)
+        let deed = Deed { within: advance.within, ..Deed::plain(Change::Advance(id, advance.clone())) };
+        Ok(self.make(deed).await? == Done::Done)
     }
 
     async fn complete(
@@ -223,13 +195,8 @@ impl<DB: Dialect> Uploads for Store<DB> {
         now: Timestamp,
         spend: Option<Spend>,
     ) -> Result<bool, StoreError> {
-        let query = sqlx::query(COMPLETE)
-            .bind(id.to_string())
-            .bind(count(id, "offset_bytes", offset)?)
-            .bind(sum.map(|sum| sum.algorithm.name().to_owned()))
-            .bind(sum.map(Digest::to_hex))
-            .bind(now.as_microsecond());
-        self.change_once(query, spend).await
+        let deed = Deed { spend, ..Deed::plain(Change::Complete { id, offset, sum: sum.cloned(), now }) };
+        Ok(self.make(deed).await? == Done::Done)
     }
 
     async fn end(
@@ -302,7 +269,7 @@ impl<DB: Dialect> Store<DB> {
     }
 }
 
-fn insert<DB: Dialect>(upload: &Upload) -> Result<Statement<'static, DB>, StoreError> {
+pub(super) fn insert<DB: Dialect>(upload: &Upload) -> Result<Statement<'static, DB>, StoreError> {
     let count = |column, value| count(upload.id, column, value);
     let listed = match &upload.role {
         Some(Role::Joined { listed, parts }) => Some((listed, parts)),
@@ -343,7 +310,7 @@ fn insert<DB: Dialect>(upload: &Upload) -> Result<Statement<'static, DB>, StoreE
 
 /// Records a new upload with its binding.
 pub(super) async fn insert_within<DB: Dialect>(
-    tx: &mut Transaction<'static, DB>,
+    tx: &mut Transaction<'_, DB>,
     upload: &Upload,
     binding: Option<Binding>,
 ) -> Result<(), StoreError> {
@@ -354,8 +321,38 @@ pub(super) async fn insert_within<DB: Dialect>(
     }
 }
 
+/// The move of an offset.
+pub(super) fn moved<DB: Dialect>(id: UploadId, advance: &Advance) -> Result<Statement<'static, DB>, StoreError> {
+    let count = |column, value| count(id, column, value);
+    Ok(sqlx::query(ADVANCE)
+        .bind(id.to_string())
+        .bind(count("offset_bytes", advance.from)?)
+        .bind(count("offset_bytes", advance.to)?)
+        .bind(advance.size.map(|size| count("size_bytes", size)).transpose()?)
+        .bind(advance.digest.as_ref().map(|digest| digest.algorithm.name().to_owned()))
+        .bind(advance.digest.as_ref().map(|digest| digest.state.clone()))
+        .bind(advance.expires.as_microsecond())
+        .bind(advance.now.as_microsecond())
+        .bind(count("tail_start", advance.tail_start)?))
+}
+
+/// The completion of what stands at `offset`.
+pub(super) fn complete<DB: Dialect>(
+    id: UploadId,
+    offset: u64,
+    sum: Option<&Digest>,
+    now: Timestamp,
+) -> Result<Statement<'static, DB>, StoreError> {
+    Ok(sqlx::query(COMPLETE)
+        .bind(id.to_string())
+        .bind(count(id, "offset_bytes", offset)?)
+        .bind(sum.map(|sum| sum.algorithm.name().to_owned()))
+        .bind(sum.map(Digest::to_hex))
+        .bind(now.as_microsecond()))
+}
+
 pub(super) async fn spend_within<DB: Dialect>(
-    tx: &mut Transaction<'static, DB>,
+    tx: &mut Transaction<'_, DB>,
     spend: Option<Spend>,
 ) -> Result<(), StoreError> {
     let Some(spend) = spend else { return Ok(()) };
@@ -366,8 +363,8 @@ pub(super) async fn spend_within<DB: Dialect>(
 }
 
 /// Binds the new upload to its proof. Exclusive and shared bindings of one proof never stand side by side.
-async fn bind<DB: Dialect>(
-    tx: &mut Transaction<'static, DB>,
+pub(super) async fn bind<DB: Dialect>(
+    tx: &mut Transaction<'_, DB>,
     upload: &Upload,
     binding: Binding,
 ) -> Result<(), StoreError> {

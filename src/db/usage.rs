@@ -62,7 +62,7 @@ fn read<DB: Dialect>(row: &DB::Row) -> Result<Usage, StoreError> {
 
 /// What the uploads of a user take, and go on to take until the transaction ends: others that count wait.
 pub(super) async fn held<DB: Dialect>(
-    tx: &mut Transaction<'static, DB>,
+    tx: &mut Transaction<'_, DB>,
     owner: UserId,
     except: UploadId,
     since: Timestamp,

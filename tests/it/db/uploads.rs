@@ -12,6 +12,7 @@ use chunkgate::{
         upload::{KeptDigest, Refusal, State, Upload},
     },
 };
+use futures_util::future::join_all;
 
 use super::{Db, advance, at, found, inserted, kept, md5, page, proof, race, upload};
 
@@ -39,6 +40,8 @@ contract!(
     many_beginnings_share_what_is_left,
     only_what_began_since_uses_up_what_was_left,
     growth_shares_what_is_left_too,
+    of_many_changes_at_once_each_stands_or_falls_alone,
+    who_leaves_before_its_turn_changes_nothing_for_others,
 );
 
 fn is_conflict<T>(answer: &Result<T, StoreError>) -> bool {
@@ -513,4 +516,70 @@ async fn growth_shares_what_is_left_too(db: &Db) {
     })
     .await;
     assert_eq!(moved.into_iter().filter(|moved| *moved).count(), 3);
+}
+
+/// What is done at once may be done in one transaction; what fails in it fails alone.
+async fn of_many_changes_at_once_each_stands_or_falls_alone(db: &Db) {
+    const EACH: usize = 12;
+    const KINDS: usize = 6;
+    let (taken, ended, exclusive) = (inserted(db, upload(0)).await, inserted(db, upload(0)).await, proof(true));
+    let whole = join_all((0..EACH).map(|_| inserted(db, Upload { offset: 5, size: Some(5), ..upload(0) }))).await;
+    let growing = join_all((0..EACH).map(|_| inserted(db, upload(0)))).await;
+    assert!(
+        db.stores.uploads.end(ended.id, &[State::Receiving], State::Cancelled, at(1), None).await.expect("answers")
+    );
+    let new: Vec<_> = (0..EACH * KINDS).map(|_| upload(0)).collect();
+    let answers = race(EACH * KINDS, |number| {
+        let (facts, turn) = (db.stores.uploads.clone(), number / KINDS);
+        let (new, growing, whole) = (new[number].clone(), growing[turn].id, whole[turn].id);
+        let (taken, ended) = (taken.clone(), ended.id);
+        async move {
+            let none = Allowance::default();
+            match number % KINDS {
+                0 => facts.insert(&new, Some(proof(false)), None, &none).await.map(|refusal| refusal.is_none()),
+                1 => facts.insert(&taken, Some(proof(false)), None, &none).await.map(|refusal| refusal.is_none()),
+                2 => facts.insert(&new, Some(exclusive), None, &none).await.map(|refusal| refusal.is_none()),
+                3 => facts.advance(growing, &advance(0, 7)).await,
+                4 => facts.advance(ended, &advance(0, 7)).await,
+                _ => facts.complete(whole, 5, None, at(2), None).await,
+            }
+        }
+    })
+    .await;
+    let of = |kind| answers.iter().skip(kind).step_by(KINDS);
+    for kind in [0, 3, 5] {
+        assert!(of(kind).all(|answer| matches!(answer, Ok(true))), "{kind}: {answers:?}");
+    }
+    assert!(of(1).all(is_conflict), "{answers:?}");
+    assert_eq!(of(2).filter(|answer| matches!(answer, Ok(true))).count(), 1, "{answers:?}");
+    assert_eq!(of(2).filter(|answer| is_conflict(answer)).count(), EACH - 1, "{answers:?}");
+    assert!(of(4).all(|answer| matches!(answer, Ok(false))), "{answers:?}");
+    // Each answer is what happened.
+    for (number, answer) in answers.iter().enumerate().filter(|(number, _)| matches!(number % KINDS, 0 | 2)) {
+        let there = db.stores.uploads.exists(new[number].id).await.expect("answers");
+        assert_eq!(there, matches!(answer, Ok(true)), "{number}");
+    }
+    for upload in growing {
+        assert_eq!(found(db, upload.id).await.offset, 7);
+    }
+    for upload in whole {
+        assert_eq!(found(db, upload.id).await.state, State::Complete);
+    }
+}
+
+/// A change that nobody waits for any more is not made by those who come later, or was made before.
+async fn who_leaves_before_its_turn_changes_nothing_for_others(db: &Db) {
+    for _ in 0..20 {
+        let (left, stayed) = (inserted(db, upload(0)).await, inserted(db, upload(0)).await);
+        let (leaving, staying) = (advance(0, 3), advance(0, 7));
+        tokio::select! {
+            biased;
+            moved = db.stores.uploads.advance(left.id, &leaving) => assert!(moved.expect("answers")),
+            () = tokio::task::yield_now() => {}
+        }
+        assert!(db.stores.uploads.advance(stayed.id, &staying).await.expect("answers"));
+        let stands = found(db, left.id).await.offset;
+        assert!(db.stores.uploads.advance(left.id, &advance(stands, 9)).await.expect("answers"));
+        assert_eq!((found(db, left.id).await.offset, found(db, stayed.id).await.offset), (9, 7));
+    }
 }

@@ -1,0 +1,97 @@
+//! The changes of uploads that come with every chunk, as values: so that several can be made in one transaction.
+
+use sqlx::Transaction;
+
+use super::{
+    Advance, StoreError,
+    dialect::Dialect,
+    store::Statement,
+    uploads::{bind, complete, insert, moved, spend_within},
+    usage,
+};
+use crate::domain::{
+    Timestamp, UploadId, UserId,
+    digest::Digest,
+    limits::Allowance,
+    principal::{Binding, Spend},
+    upload::{Refusal, Upload},
+};
+
+/// One change of one row, and what stands or falls with it.
+#[derive(Debug)]
+pub(super) struct Deed {
+    pub(super) change: Change,
+    pub(super) spend: Option<Spend>,
+    /// The owner, and what its uploads may take together with this one.
+    pub(super) within: Option<(UserId, Allowance)>,
+    pub(super) binding: Option<Binding>,
+}
+
+/// The row's part of a deed.
+#[derive(Debug)]
+pub(super) enum Change {
+    Insert(Box<Upload>),
+    Advance(UploadId, Advance),
+    Complete { id: UploadId, offset: u64, sum: Option<Digest>, now: Timestamp },
+}
+
+/// What became of a deed. Whatever is not done changed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Done {
+    Done,
+    /// The row is elsewhere.
+    Elsewhere,
+    /// The owner's uploads leave no room for it.
+    Refused(Refusal),
+}
+
+impl Deed {
+    /// A change with which nothing else stands or falls.
+    pub(super) fn plain(change: Change) -> Self {
+        Self { change, spend: None, within: None, binding: None }
+    }
+
+    /// Whether it is one statement, and so needs no transaction.
+    pub(super) fn is_plain(&self) -> bool {
+        self.spend.is_none() && self.within.is_none() && self.binding.is_none()
+    }
+
+    /// The change itself.
+    pub(super) fn statement<DB: Dialect>(&self) -> Result<Statement<'static, DB>, StoreError> {
+        match &self.change {
+            Change::Insert(upload) => insert(upload),
+            Change::Advance(id, advance) => moved(*id, advance),
+            Change::Complete { id, offset, sum, now } => complete(*id, *offset, sum.as_ref(), *now),
+        }
+    }
+
+    /// Does all of it. Unless it is done, and more than one statement, the transaction is to be undone.
+    pub(super) async fn make<DB: Dialect>(&self, tx: &mut Transaction<'_, DB>) -> Result<Done, StoreError> {
+        spend_within(tx, self.spend).await?;
+        if let Some(refusal) = self.refused(tx).await? {
+            return Ok(Done::Refused(refusal));
+        }
+        if DB::changed(&self.statement()?.execute(&mut **tx).await?) != 1 {
+            return Ok(Done::Elsewhere);
+        }
+        if let (Some(binding), Change::Insert(upload)) = (self.binding, &self.change) {
+            bind(tx, upload, binding).await?;
+        }
+        Ok(Done::Done)
+    }
+
+    async fn refused<DB: Dialect>(&self, tx: &mut Transaction<'_, DB>) -> Result<Option<Refusal>, StoreError> {
+        let Some((owner, allowance)) = self.within else { return Ok(None) };
+        let (id, now, takes) = match &self.change {
+            Change::Insert(upload) => (upload.id, upload.created, upload.takes()),
+            Change::Advance(id, advance) => (*id, advance.now, advance.size.unwrap_or(advance.to)),
+            Change::Complete { id, offset, now, .. } => (*id, *now, *offset),
+        };
+        let beside = usage::held(tx, owner, id, allowance.since(), now).await?;
+        let admitted = match &self.change {
+            Change::Insert(_) => allowance.admit(&beside, takes),
+            Change::Advance(..) | Change::Complete { .. } => allowance.hold(&beside, takes),
+        };
+        Ok(admitted.err())
+    }
+}

@@ -1,0 +1,191 @@
+//! Small changes that are made together: one transaction, and one commit, for all that wait.
+//!
+//! An engine with one writer makes a queue of its writers, and each of them waits for the disk in its turn. Here whoever
+//! comes to the front of the queue makes the changes of all who wait behind, so that the disk is waited for once. Nobody is
+//! answered before the commit, and one who fails fails alone: if a deed of a group has to be undone, the group is, and each
+//! deed is made in a transaction of its own.
+//!
+//! What is deliberately not here: a task. Whoever waits leads, when it is its turn.
+
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use sqlx::{Connection as _, Database, Pool, pool::PoolConnection};
+use tokio::sync::{
+    Mutex as Turn,
+    oneshot::{self, error::TryRecvError},
+};
+
+use super::{
+    StoreError,
+    deed::{Deed, Done},
+    dialect::Dialect,
+    store::Store,
+};
+
+/// Most deeds of one transaction: whoever comes meanwhile waits for all of them.
+const MOST: usize = 64;
+
+type Answer = Result<Done, StoreError>;
+
+/// A deed, and whom to tell what became of it.
+struct Waiting {
+    deed: Deed,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// Who waits, and the connection that the groups are made on.
+pub(super) struct Together<DB: Database> {
+    waiting: Mutex<Vec<Waiting>>,
+    /// Kept from one group to the next: to give a connection back to its pool is one more way to its thread.
+    turn: Turn<Option<PoolConnection<DB>>>,
+    /// How many others want the connection.
+    wanted: AtomicUsize,
+}
+
+impl<DB: Database> Default for Together<DB> {
+    fn default() -> Self {
+        Self { waiting: Mutex::default(), turn: Turn::new(None), wanted: AtomicUsize::new(0) }
+    }
+}
+
+impl<DB: Dialect> Store<DB> {
+    /// Makes a deed: with the others that wait, where the engine has one writer.
+    pub(super) async fn make(&self, deed: Deed) -> Answer {
+        match DB::ONE_WRITER {
+            true => self.together.make(deed, &self.write).await,
+            false => alone::<DB>(&deed, &mut *self.write.acquire().await?).await,
+        }
+    }
+}
+
+impl<DB: Dialect> Together<DB> {
+    async fn make(&self, deed: Deed, pool: &Pool<DB>) -> Answer {
+        let (answer, mut answered) = oneshot::channel();
+        self.queue().push(Waiting { deed, answer });
+        let mut turn = tokio::select! {
+            biased;
+            answer = &mut answered => return answer.unwrap_or_else(|_| Err(left())),
+            turn = self.turn.lock() => turn,
+        };
+        loop {
+            // Whoever leads has led others before itself where many wait.
+            match answered.try_recv() {
+                Ok(answer) => return answer,
+                Err(TryRecvError::Closed) => return Err(left()),
+                Err(TryRecvError::Empty) => self.lead(&mut turn, pool).await?,
+            }
+        }
+    }
+
+    /// Makes the deeds of those who wait.
+    async fn lead(&self, kept: &mut Option<PoolConnection<DB>>, pool: &Pool<DB>) -> Result<(), StoreError> {
+        let mut connection = match kept.take() {
+            Some(connection) => connection,
+            None => pool.acquire().await?,
+        };
+        make_all::<DB>(self.next(), &mut connection).await;
+        if self.wanted.load(Ordering::SeqCst) == 0 {
+            *kept = Some(connection);
+        }
+        Ok(())
+    }
+
+    /// The deeds of the next group. Who no longer waits may have let go of what makes its deed right.
+    fn next(&self) -> Vec<Waiting> {
+        let mut queue = self.queue();
+        queue.retain(|waiting| !waiting.answer.is_closed());
+        let some = queue.len().min(MOST);
+        queue.drain(..some).collect()
+    }
+
+    /// Has the connection given back to its pool, and kept there until `used` has it.
+    pub(super) async fn without<T>(&self, used: impl Future<Output = T>) -> T {
+        let _wanted = Wanted::by_one_more(&self.wanted);
+        drop(self.turn.lock().await.take());
+        used.await
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes every deed, in one transaction if that can be.
+async fn make_all<DB: Dialect>(mut group: Vec<Waiting>, on: &mut DB::Connection) {
+    group = match group.len() {
+        0 | 1 => group,
+        _ => match together::<DB>(&group, on).await {
+            Ok(None) => group,
+            Ok(Some(answers)) => return answer(group, answers.into_iter().map(Ok)),
+            Err(error) => return answer(group, std::iter::repeat(Err(error))),
+        },
+    };
+    for Waiting { deed, answer } in group {
+        // Whoever left meanwhile is not told.
+        let _ = answer.send(alone::<DB>(&deed, on).await);
+    }
+}
+
+fn answer(group: Vec<Waiting>, answers: impl Iterator<Item = Answer>) {
+    for (waiting, answer) in group.into_iter().zip(answers) {
+        let _ = waiting.answer.send(answer);
+    }
+}
+
+/// One transaction for all. `None`: one of them would have to be undone, and nothing changed.
+///
+/// # Errors
+/// The commit's: whether anything changed is not known.
+async fn together<DB: Dialect>(group: &[Waiting], on: &mut DB::Connection) -> Result<Option<Vec<Done>>, StoreError> {
+    let Ok(mut tx) = on.begin_with(DB::BEGIN).await else { return Ok(None) };
+    let mut done = Vec::with_capacity(group.len());
+    for Waiting { deed, .. } in group {
+        match deed.make(&mut tx).await {
+            Ok(outcome) if outcome == Done::Done || deed.is_plain() => done.push(outcome),
+            Ok(_) | Err(_) => {
+                let _ = tx.rollback().await;
+                return Ok(None);
+            }
+        }
+    }
+    tx.commit().await?;
+    Ok(Some(done))
+}
+
+/// One deed, in a transaction of its own.
+async fn alone<DB: Dialect>(deed: &Deed, on: &mut DB::Connection) -> Answer {
+    if deed.is_plain() {
+        let changed = DB::changed(&deed.statement::<DB>()?.execute(on).await?);
+        return Ok(if changed == 1 { Done::Done } else { Done::Elsewhere });
+    }
+    let mut tx = on.begin_with(DB::BEGIN).await?;
+    let outcome = deed.make(&mut tx).await?;
+    if outcome == Done::Done {
+        tx.commit().await?;
+    }
+    Ok(outcome)
+}
+
+/// Whoever led left before the end. What became of the deed is not known.
+fn left() -> StoreError {
+    StoreError::Unavailable("the transaction was not ended".into())
+}
+
+/// One more who wants the connection, until dropped.
+struct Wanted<'a>(&'a AtomicUsize);
+
+impl<'a> Wanted<'a> {
+    fn by_one_more(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
