@@ -148,14 +148,12 @@ impl LocalStore {
         let open = move || match start {
             Start::New => folders.create(&partial),
             Start::At(at) => file::open(&partial, &complete, at),
+            Start::Again(at) => {
+                folders.take_back(&complete, &partial, at)?;
+                file::open(&partial, &complete, at)
+            }
         };
         Ok((doing, open))
-    }
-
-    async fn writer(&self, placement: &Placement, start: Start) -> Result<Box<dyn Writer>, ContentError> {
-        let (doing, open) = self.opening(placement, start)?;
-        let file = blocking(doing, open).await?;
-        Ok(Box::new(LocalWriter::new(file, start.offset(), self.durability)))
     }
 }
 
@@ -169,12 +167,10 @@ impl ContentStore for LocalStore {
         Placement(serde_json::to_string(&paths).expect("two strings"))
     }
 
-    async fn create(&self, placement: &Placement) -> Result<Box<dyn Writer>, ContentError> {
-        self.writer(placement, Start::New).await
-    }
-
-    async fn append(&self, placement: &Placement, at: u64) -> Result<Box<dyn Writer>, ContentError> {
-        self.writer(placement, Start::At(at)).await
+    async fn open(&self, placement: &Placement, start: Start) -> Result<Box<dyn Writer>, ContentError> {
+        let (doing, open) = self.opening(placement, start)?;
+        let file = blocking(doing, open).await?;
+        Ok(Box::new(LocalWriter::new(file, start.offset(), self.durability)))
     }
 
     async fn join(&self, placement: &Placement, at: u64, slices: &[Slice]) -> Result<(), ContentError> {
@@ -341,6 +337,16 @@ impl Folders {
         }
         known.insert(folder.to_owned());
         Ok(())
+    }
+
+    /// Moves a finished file back to where it grows, if it has more than `at` bytes and none is there.
+    fn take_back(&self, complete: &Path, partial: &Path, at: u64) -> io::Result<()> {
+        if partial.exists() || length_of(complete).is_none_or(|length| length <= at) {
+            return Ok(());
+        }
+        fs::rename(complete, partial)?;
+        // The other folder may keep the name: what is cut away was never acknowledged.
+        sync_dir(partial.parent().unwrap_or(&self.root), self.durability)
     }
 
     /// Makes an empty file with a durable name, or empties the one that is there.

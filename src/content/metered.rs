@@ -58,11 +58,6 @@ impl<S> Metered<S> {
     pub fn new(store: S, meters: Arc<Meters>) -> Self {
         Self { store, meters }
     }
-
-    fn writer(&self, opened: Result<Box<dyn Writer>, ContentError>) -> Result<Box<dyn Writer>, ContentError> {
-        let writer = self.meters.noted(opened)?;
-        Ok(Box::new(MeteredWriter { writer, meters: self.meters.clone() }))
-    }
 }
 
 #[async_trait]
@@ -71,12 +66,9 @@ impl<S: ContentStore> ContentStore for Metered<S> {
         self.store.place(id, owner, now)
     }
 
-    async fn create(&self, placement: &Placement) -> Result<Box<dyn Writer>, ContentError> {
-        self.writer(self.store.create(placement).await)
-    }
-
-    async fn append(&self, placement: &Placement, at: u64) -> Result<Box<dyn Writer>, ContentError> {
-        self.writer(self.store.append(placement, at).await)
+    async fn open(&self, placement: &Placement, start: Start) -> Result<Box<dyn Writer>, ContentError> {
+        let writer = self.meters.noted(self.store.open(placement, start).await)?;
+        Ok(Box::new(MeteredWriter { writer, meters: self.meters.clone() }))
     }
 
     async fn join(&self, placement: &Placement, at: u64, slices: &[Slice]) -> Result<(), ContentError> {

@@ -25,20 +25,30 @@ pub trait ContentStore: Send + Sync + 'static {
     fn place(&self, id: UploadId, owner: Option<&User>, created: Timestamp) -> Placement;
 
     /// Makes an empty content; an earlier one at the same place is emptied.
-    async fn create(&self, placement: &Placement) -> Result<Box<dyn Writer>, ContentError>;
+    async fn create(&self, placement: &Placement) -> Result<Box<dyn Writer>, ContentError> {
+        self.open(placement, Start::New).await
+    }
 
     /// Opens a content for bytes from `at` on and cuts everything beyond.
     ///
     /// # Errors
     /// [`ContentError::Missing`] if the content is not there or is shorter than `at`.
-    async fn append(&self, placement: &Placement, at: u64) -> Result<Box<dyn Writer>, ContentError>;
+    async fn append(&self, placement: &Placement, at: u64) -> Result<Box<dyn Writer>, ContentError> {
+        self.open(placement, Start::At(at)).await
+    }
 
     /// Copies pieces of growing contents to a growing one, from `at` on, makes them durable, and cuts what it had beyond;
     /// from 0 on it is made. The bytes stay within the store where that can be. The caller bounds how many they are.
     async fn join(&self, placement: &Placement, at: u64, slices: &[Slice]) -> Result<(), ContentError>;
 
-    /// Opens a content as [`ContentStore::create`] or [`ContentStore::append`] does, writes the frames there and makes them
-    /// durable, in one step: for a chunk that is all there. An error says nothing about how much of it was written.
+    /// Opens a content for writing where `start` says.
+    ///
+    /// # Errors
+    /// [`ContentError::Missing`] as [`ContentStore::append`] does.
+    async fn open(&self, placement: &Placement, start: Start) -> Result<Box<dyn Writer>, ContentError>;
+
+    /// Opens a content as [`ContentStore::open`] does, writes the frames there and makes them durable, in one step: for a
+    /// chunk that is all there. An error says nothing about how much of it was written.
     async fn put(&self, placement: &Placement, at: Start, frames: Vec<Bytes>) -> Result<(), ContentError>;
 
     /// Moves a content, cut to `size` bytes, to its finished place, atomically and durably. Repeating is harmless.
@@ -69,6 +79,9 @@ pub enum Start {
     New,
     /// At this offset of one that is there; everything beyond is cut.
     At(u64),
+    /// The same, of one that may have been finished by a process that could not record it: then it grows again. Only for
+    /// whoever has seen under the upload's lock that it is not complete.
+    Again(u64),
 }
 
 impl Start {
@@ -76,7 +89,7 @@ impl Start {
     pub fn offset(self) -> u64 {
         match self {
             Self::New => 0,
-            Self::At(at) => at,
+            Self::At(at) | Self::Again(at) => at,
         }
     }
 }

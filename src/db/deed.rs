@@ -6,7 +6,7 @@ use super::{
     Advance, StoreError,
     dialect::Dialect,
     store::Statement,
-    uploads::{bind, complete, insert, moved, spend_within},
+    uploads::{bind, complete, completed_with, insert, moved, spend_within},
     usage,
 };
 use crate::domain::{
@@ -32,7 +32,14 @@ pub(super) struct Deed {
 pub(super) enum Change {
     Insert(Box<Upload>),
     Advance(UploadId, Advance),
-    Complete { id: UploadId, offset: u64, sum: Option<Digest>, now: Timestamp },
+    /// The last move, and with it the completion.
+    CompleteWith(UploadId, Advance, Option<Digest>),
+    Complete {
+        id: UploadId,
+        offset: u64,
+        sum: Option<Digest>,
+        now: Timestamp,
+    },
 }
 
 /// What became of a deed. Whatever is not done changed nothing.
@@ -61,6 +68,7 @@ impl Deed {
         match &self.change {
             Change::Insert(upload) => insert(upload),
             Change::Advance(id, advance) => moved(*id, advance),
+            Change::CompleteWith(id, last, sum) => completed_with(*id, last, sum.as_ref()),
             Change::Complete { id, offset, sum, now } => complete(*id, *offset, sum.as_ref(), *now),
         }
     }
@@ -84,13 +92,15 @@ impl Deed {
         let Some((owner, allowance)) = self.within else { return Ok(None) };
         let (id, now, takes) = match &self.change {
             Change::Insert(upload) => (upload.id, upload.created, upload.takes()),
-            Change::Advance(id, advance) => (*id, advance.now, advance.size.unwrap_or(advance.to)),
+            Change::Advance(id, advance) | Change::CompleteWith(id, advance, _) => {
+                (*id, advance.now, advance.size.unwrap_or(advance.to))
+            }
             Change::Complete { id, offset, now, .. } => (*id, *now, *offset),
         };
         let beside = usage::held(tx, owner, id, allowance.since(), now).await?;
         let admitted = match &self.change {
             Change::Insert(_) => allowance.admit(&beside, takes),
-            Change::Advance(..) | Change::Complete { .. } => allowance.hold(&beside, takes),
+            Change::Advance(..) | Change::CompleteWith(..) | Change::Complete { .. } => allowance.hold(&beside, takes),
         };
         Ok(admitted.err())
     }

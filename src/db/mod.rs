@@ -155,6 +155,10 @@ pub trait Uploads: Joins + Send + Sync + 'static {
     /// ([`Advance::within`]), and nothing changed.
     async fn advance(&self, id: UploadId, advance: &Advance) -> Result<bool, StoreError>;
 
+    /// Moves the offset to the end and makes the upload complete, as [`Uploads::advance`] and [`Uploads::complete`] do one
+    /// after the other, or does neither.
+    async fn complete_with(&self, id: UploadId, last: &Advance, sum: Option<&Digest>) -> Result<bool, StoreError>;
+
     /// Makes a receiving upload complete if it stands at `offset`, and drops the digest's state (its algorithm stays
     /// known). `false`: it does not, and nothing changed.
     async fn complete(

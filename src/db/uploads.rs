@@ -79,6 +79,12 @@ const ADVANCE: &str = "
         tail_start = $9
     WHERE id = $1 AND state = 'receiving' AND offset_bytes = $2 AND (size_bytes IS NULL OR size_bytes = $4)";
 
+const COMPLETE_WITH: &str = "
+    UPDATE uploads
+    SET offset_bytes = $3, size_bytes = $4, digest_algorithm = $5, digest_state = NULL, expires = $6, updated = $7,
+        tail_start = $8, state = 'complete', sum_algorithm = $9, sum_hex = $10, ended = $7
+    WHERE id = $1 AND state = 'receiving' AND offset_bytes = $2 AND (size_bytes IS NULL OR size_bytes = $4)";
+
 const COMPLETE: &str = "
     UPDATE uploads
     SET state = 'complete', sum_algorithm = $3, sum_hex = $4, digest_state = NULL, updated = $5, ended = $5
@@ -185,6 +191,11 @@ impl<DB: Dialect> Uploads for Store<DB> {
     async fn advance(&self, id: UploadId, advance: &Advance) -> Result<bool, StoreError> {
         let deed = Deed { within: advance.within, ..Deed::plain(Change::Advance(id, advance.clone())) };
         Ok(self.make(deed).await? == Done::Done)
+    }
+
+    async fn complete_with(&self, id: UploadId, last: &Advance, sum: Option<&Digest>) -> Result<bool, StoreError> {
+        let change = Change::CompleteWith(id, last.clone(), sum.cloned());
+        Ok(self.make(Deed { within: last.within, ..Deed::plain(change) }).await? == Done::Done)
     }
 
     async fn complete(
@@ -334,6 +345,26 @@ pub(super) fn moved<DB: Dialect>(id: UploadId, advance: &Advance) -> Result<Stat
         .bind(advance.expires.as_microsecond())
         .bind(advance.now.as_microsecond())
         .bind(count("tail_start", advance.tail_start)?))
+}
+
+/// The last move of an offset, and the completion with it.
+pub(super) fn completed_with<DB: Dialect>(
+    id: UploadId,
+    last: &Advance,
+    sum: Option<&Digest>,
+) -> Result<Statement<'static, DB>, StoreError> {
+    let count = |column, value| count(id, column, value);
+    Ok(sqlx::query(COMPLETE_WITH)
+        .bind(id.to_string())
+        .bind(count("offset_bytes", last.from)?)
+        .bind(count("offset_bytes", last.to)?)
+        .bind(last.size.map(|size| count("size_bytes", size)).transpose()?)
+        .bind(last.digest.as_ref().map(|digest| digest.algorithm.name().to_owned()))
+        .bind(last.expires.as_microsecond())
+        .bind(last.now.as_microsecond())
+        .bind(count("tail_start", last.tail_start)?)
+        .bind(sum.map(|sum| sum.algorithm.name().to_owned()))
+        .bind(sum.map(Digest::to_hex)))
 }
 
 /// The completion of what stands at `offset`.

@@ -326,6 +326,11 @@ impl Upload {
         self.completes && self.size == Some(self.offset) && self.state_at(now) == State::Receiving
     }
 
+    /// Whether its digest is the one that its client announced, if one was.
+    pub fn is_as_said(&self, sum: Option<&Digest>) -> bool {
+        self.expected.as_ref().is_none_or(|expected| sum.is_some_and(|sum| expected.matches(sum)))
+    }
+
     /// Whose it is.
     pub fn owner(&self) -> Owner {
         self.owner.map_or(Owner::Nobody, Owner::User)

@@ -11,6 +11,7 @@ use super::{
     meters::{Event, Outcome},
     placement_of,
     pump::{Drain, Pump, Received, Sink, Then, rehash},
+    settle::Whole,
     to_spend, within,
 };
 use crate::{
@@ -41,6 +42,25 @@ struct Birth {
     unsure: bool,
 }
 
+/// A chunk that the rules admit, and the upload that it is for.
+struct Admitted {
+    guard: Guard,
+    upload: Upload,
+    plan: Plan,
+    start: Start,
+    born: Option<Birth>,
+}
+
+/// A chunk on its way in.
+struct Chunk {
+    by: Principal,
+    plan: Plan,
+    start: Start,
+    keep: Keep,
+    /// Shared with the writing of its bytes.
+    guard: Arc<Guard>,
+}
+
 impl Uploads {
     /// Makes an upload without bytes.
     ///
@@ -64,25 +84,23 @@ impl Uploads {
         let Append { target, claim, keep, contention, body } = append;
         let admitted = match target {
             Target::New(new) => self.begin(by, new, &claim).await,
-            Target::Known(id) => {
-                let known = self.resume(by, id, &claim, contention).await;
-                known.map(|(guard, upload, plan)| (guard, upload, plan, None))
-            }
+            Target::Known(id) => self.resume(by, id, &claim, contention).await,
         };
         let refused = |error: &UploadError| self.parts.meters.chunks.one(Outcome::refused(error));
-        let (guard, upload, plan, born) = admitted.inspect_err(refused)?;
-        let (core, by, guard, admitted) = (self.clone(), by.clone(), Arc::new(guard), self.now());
+        let Admitted { guard, upload, plan, start, born } = admitted.inspect_err(refused)?;
+        let chunk = Chunk { by: by.clone(), plan, start, keep, guard: Arc::new(guard) };
+        let (core, admitted) = (self.clone(), self.now());
         self.detached(async move {
             let meters = &core.parts.meters;
             let _receiving = meters.receiving.hold(());
             let part = upload.is_part().then(|| (upload.id, upload.owner()));
-            let outcome = core.pump(upload, plan, keep, body, guard.clone(), born).await;
+            let outcome = core.pump(upload, &chunk, body, born).await;
             meters.chunks.one(Outcome::of(&outcome));
             let outcome = match outcome {
-                Ok(upload) => core.complete_if_all_there(&by, upload, admitted, &guard).await,
+                Ok(upload) => core.complete_if_all_there(&chunk.by, upload, admitted, &chunk.guard).await,
                 Err(error) => Err(error),
             };
-            drop(guard);
+            drop(chunk);
             if let Some((id, owner)) = part {
                 core.join_with(id, owner).await;
             }
@@ -92,12 +110,7 @@ impl Uploads {
     }
 
     /// The rules for a first chunk.
-    async fn begin(
-        &self,
-        by: &Principal,
-        new: New,
-        claim: &Claim,
-    ) -> Result<(Guard, Upload, Plan, Option<Birth>), UploadError> {
+    async fn begin(&self, by: &Principal, new: New, claim: &Claim) -> Result<Admitted, UploadError> {
         let spend = self.may_create(by)?;
         let upload = self.unborn(by, new);
         // A part says nothing about the file that it will be in.
@@ -110,7 +123,7 @@ impl Uploads {
         let takes = plan.size.or(plan.exactly).unwrap_or_default();
         let plan = plan.with_room(self.room(&upload, &birth.allowance, takes).await?);
         let guard = self.parts.locks.try_acquire(upload.id).ok_or(UploadError::Busy)?;
-        Ok((guard, upload, plan, Some(birth)))
+        Ok(Admitted { guard, upload, plan, start: Start::New, born: Some(birth) })
     }
 
     /// May an upload begin, whatever it is? What is to be spent on it.
@@ -167,7 +180,7 @@ impl Uploads {
         id: UploadId,
         claim: &Claim,
         contention: Contention,
-    ) -> Result<(Guard, Upload, Plan), UploadError> {
+    ) -> Result<Admitted, UploadError> {
         within(by, Scope::Write)?;
         let rule = |upload: Upload| {
             let plan = upload.may_append(claim, self.max_bytes(by), self.now())?;
@@ -185,33 +198,32 @@ impl Uploads {
                 self.parts.locks.acquire(id, contention).await.ok_or(UploadError::Busy)?
             }
         };
-        let (mut upload, plan) = match self.recall(by, id).map(rule) {
-            Some(Ok(admitted)) => admitted,
+        let (mut upload, plan, start) = match self.recall(by, id).map(rule) {
+            Some(Ok((upload, plan))) => (upload, plan, Start::At(plan.from)),
             // What was remembered refuses nobody.
             None | Some(Err(_)) => {
                 let upload = self.find(by, id).await?;
                 self.parts.recent.remember(&upload);
-                rule(upload)?
+                let (upload, plan) = rule(upload)?;
+                (upload, plan, Start::Again(plan.from))
             }
         };
         self.pace_known(by, &upload)?;
         upload.kept = upload.kept.and(&by.limits);
-        Ok((guard, upload, plan))
+        Ok(Admitted { guard, upload, plan, start, born: None })
     }
 
     async fn pump(
         &self,
         upload: Upload,
-        plan: Plan,
-        keep: Keep,
+        chunk: &Chunk,
         body: Body,
-        guard: Arc<Guard>,
         mut born: Option<Birth>,
     ) -> Result<Upload, UploadError> {
         let placement = placement_of(&upload)?.clone();
         // Its client never learns the id of an upload that it hears an error about, unless it can look for it by name.
         let begun = (born.is_some() && (upload.completes || upload.is_part())).then(|| upload.clone());
-        let outcome = self.take_in(upload, plan, keep, body, guard, &mut born).await;
+        let outcome = self.take_in(upload, chunk, body, &mut born).await;
         // No row knows these bytes. If the database did not say whether it made one, the reaper asks again before it
         // removes them.
         if born.as_ref().is_some_and(|birth| !birth.unsure)
@@ -230,23 +242,20 @@ impl Uploads {
     async fn take_in(
         &self,
         mut upload: Upload,
-        plan: Plan,
-        keep: Keep,
+        chunk: &Chunk,
         body: Body,
-        guard: Arc<Guard>,
         born: &mut Option<Birth>,
     ) -> Result<Upload, UploadError> {
-        let parts = &self.parts;
+        let (parts, plan) = (&self.parts, &chunk.plan);
         let placement = placement_of(&upload)?;
         let digest = self.running(&upload).await?;
-        let start = if born.is_some() { Start::New } else { Start::At(plan.from) };
-        let sink = Sink::new(parts.content.clone(), placement.clone(), start, digest);
-        let drain = Drain::new(sink, parts.tasks.clone(), guard.clone());
+        let sink = Sink::new(parts.content.clone(), placement.clone(), chunk.start, digest);
+        let drain = Drain::new(sink, parts.tasks.clone(), chunk.guard.clone());
         let meters = parts.meters.clone();
         let body = body.inspect_ok(move |frame| meters.arrived.add((), frame.len() as u64)).boxed();
-        let mut pump = Pump::new(plan, keep, body, &parts.budget, drain);
+        let mut pump = Pump::new(*plan, chunk.keep, body, &parts.budget, drain);
         loop {
-            let (received, size) = match pumped(&mut pump, &plan).await {
+            let (received, size) = match pumped(&mut pump, plan).await {
                 Ok(pumped) => pumped,
                 Err(error) => {
                     pump.stop().await;
@@ -258,10 +267,10 @@ impl Uploads {
                     self.bear(&mut upload, birth, &received, size).await?;
                     *born = None;
                 }
-                None => self.commit(&mut upload, &plan, &received, size).await?,
+                None => self.commit(&mut upload, chunk, &received, size).await?,
             }
             match received.then {
-                Then::More => guard.committed(),
+                Then::More => chunk.guard.committed(),
                 Then::End => return Ok(upload),
                 Then::CutShort(error) => return Err(error),
             }
@@ -285,7 +294,7 @@ impl Uploads {
             self.give_back(upload).await;
             return error;
         }
-        match self.stands_at(upload, upload.offset).await {
+        match self.stands_at(upload, State::Receiving, upload.offset).await {
             Ok(false) => self.lost_race(upload).await.unwrap_or(error),
             Ok(true) | Err(_) => error,
         }
@@ -326,15 +335,16 @@ impl Uploads {
         }
     }
 
-    /// Moves the row to where the durable bytes reach. Nothing to move, nothing written.
+    /// Moves the row to where the durable bytes reach, and completes it with the last of them where that can be. Nothing to
+    /// move, nothing written.
     async fn commit(
         &self,
         upload: &mut Upload,
-        plan: &Plan,
+        chunk: &Chunk,
         received: &Received,
         size: Option<u64>,
     ) -> Result<(), UploadError> {
-        let to = plan.from + received.bytes;
+        let to = chunk.plan.from + received.bytes;
         if to == upload.offset && size == upload.size {
             return Ok(());
         }
@@ -347,19 +357,28 @@ impl Uploads {
             ExpiresFrom::Creation => upload.expires,
         };
         let digest = received.digest.as_ref().map(keep_digest);
-        let (tail_start, from) = (plan.from, upload.offset);
+        let (tail_start, from) = (chunk.plan.from, upload.offset);
         // What was counted when it began need not be counted again.
         let grows = size.unwrap_or(to) > upload.takes();
         let allowance = upload.kept.allowance();
         let within = upload.owner.filter(|_| grows && !allowance.is_boundless()).map(|owner| (owner, allowance));
         let advance = Advance { from, to, tail_start, size, digest: digest.clone(), expires, within, now };
+        let whole = match received.then {
+            Then::End => self.whole(&chunk.by, upload, &advance, received.digest.as_ref()).await,
+            Then::More | Then::CutShort(_) => None,
+        };
         let begun = Instant::now();
-        let advanced = self.advance(upload, &advance).await;
+        let advanced = self.advance(upload, &advance, whole.as_ref()).await;
         self.parts.meters.commits.since((), begun);
         advanced.inspect_err(|_| self.parts.recent.forget(upload.id))?;
         self.parts.meters.acknowledged.add((), to - from);
         (upload.offset, upload.size, upload.digest) = (to, size, digest);
         (upload.expires, upload.updated, upload.tail_start) = (expires, now, tail_start);
+        if let Some(Whole { sum }) = whole {
+            (upload.state, upload.sum, upload.digest, upload.ended) = (State::Complete, sum, None, Some(now));
+            self.parts.meters.ended(State::Complete);
+            self.parts.meters.completions.one(Outcome::Accepted);
+        }
         self.parts.recent.moved(upload);
         Ok(())
     }
@@ -367,16 +386,26 @@ impl Uploads {
     /// One compare-and-set, tried again where the database did not say how it ended (a broken connection). The lock is
     /// held meanwhile, and whichever try succeeds makes the others fail, so that none can take effect after the lock is
     /// gone and a later chunk has begun.
-    pub(super) async fn advance(&self, upload: &Upload, advance: &Advance) -> Result<(), UploadError> {
+    pub(super) async fn advance(
+        &self,
+        upload: &Upload,
+        advance: &Advance,
+        whole: Option<&Whole>,
+    ) -> Result<(), UploadError> {
+        let state = if whole.is_some() { State::Complete } else { State::Receiving };
         let mut unsure = None;
         for pause in [0, 100, 500, 2000] {
             // Even the shortest sleep lasts until the timer's next tick, a millisecond or two.
             if pause > 0 {
                 tokio::time::sleep(Duration::from_millis(pause)).await;
             }
-            match self.parts.db.advance(upload.id, advance).await {
+            let moved = match whole {
+                Some(Whole { sum }) => self.parts.db.complete_with(upload.id, advance, sum.as_ref()).await,
+                None => self.parts.db.advance(upload.id, advance).await,
+            };
+            match moved {
                 Ok(true) => return Ok(()),
-                Ok(false) if unsure.is_some() && self.stands_at(upload, advance.to).await? => return Ok(()),
+                Ok(false) if unsure.is_some() && self.stands_at(upload, state, advance.to).await? => return Ok(()),
                 Ok(false) => return Err(self.stopped(upload, advance).await?),
                 Err(error @ StoreError::Unavailable(_)) => unsure = Some(error),
                 Err(error) => return Err(error.into()),
@@ -385,15 +414,15 @@ impl Uploads {
         Err(unsure.map_or(UploadError::Busy, UploadError::from))
     }
 
-    async fn stands_at(&self, upload: &Upload, offset: u64) -> Result<bool, UploadError> {
+    async fn stands_at(&self, upload: &Upload, state: State, offset: u64) -> Result<bool, UploadError> {
         let stands = self.parts.db.find(upload.id, upload.owner()).await?;
-        Ok(stands.is_some_and(|stands| stands.state == State::Receiving && stands.offset == offset))
+        Ok(stands.is_some_and(|stands| stands.state == state && stands.offset == offset))
     }
 
     /// Why a move was not made: there is no room for it, or the row is elsewhere.
     async fn stopped(&self, upload: &Upload, advance: &Advance) -> Result<UploadError, UploadError> {
         if let Some((owner, allowance)) = advance.within
-            && self.stands_at(upload, advance.from).await?
+            && self.stands_at(upload, State::Receiving, advance.from).await?
         {
             let beside = self.parts.db.usage(owner, upload.id, allowance.since(), advance.now).await?;
             return Ok(Refusal::OverQuota { left_bytes: allowance.left(&beside).unwrap_or_default() }.into());

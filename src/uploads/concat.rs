@@ -231,7 +231,7 @@ impl Uploads {
         let (from, to, now) = (upload.offset, upload.offset + copied, self.now());
         let (expires, size, digest) = (upload.expires, Some(size), upload.digest.clone());
         let advance = Advance { from, to, tail_start: from, size, digest, expires, within: None, now };
-        self.advance(upload, &advance).await?;
+        self.advance(upload, &advance, None).await?;
         (upload.offset, upload.size, upload.tail_start, upload.updated) = (to, size, from, now);
         Ok(())
     }

@@ -93,12 +93,11 @@ impl Uploads {
     /// Holds the content against what is expected of it now, and against what was at the beginning. If it is not what
     /// was said then it never will be, and the upload is over: nobody is to take it for one that has every byte.
     async fn verify(&self, upload: &Upload, expected: Option<&Digest>, sum: &Digest) -> Result<(), UploadError> {
-        let differs = |expected: &Digest| !expected.matches(sum);
-        let is_over = upload.expected.as_ref().is_some_and(differs);
+        let is_over = !upload.is_as_said(Some(sum));
         if is_over {
             self.end(upload, State::Cancelled, None).await?;
         }
-        match is_over || expected.is_some_and(differs) {
+        match is_over || expected.is_some_and(|expected| !expected.matches(sum)) {
             true => Err(Refusal::WrongDigest { algorithm: sum.algorithm }.into()),
             false => Ok(()),
         }

@@ -372,10 +372,9 @@ impl Sink {
     }
 
     async fn writer(&mut self) -> Result<&mut Box<dyn Writer>, ContentError> {
-        let writer = match (self.writer.take(), self.start) {
-            (Some(writer), _) => writer,
-            (None, Start::New) => self.content.create(&self.placement).await?,
-            (None, Start::At(at)) => self.content.append(&self.placement, at).await?,
+        let writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => self.content.open(&self.placement, self.start).await?,
         };
         Ok(self.writer.insert(writer))
     }

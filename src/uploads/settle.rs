@@ -3,12 +3,21 @@
 //! Clients of streaming doors ask for the offset when a connection broke, and go on there. The request that broke may
 //! not know it yet: what it took in is committed before the answer, without taking its lock.
 
-use super::{UploadError, Uploads, lock::Guard, meters::Outcome, within};
-use crate::domain::{
-    Timestamp, UploadId,
-    principal::{Principal, Scope},
-    upload::{Refusal, State, Upload},
+use super::{UploadError, Uploads, lock::Guard, meters::Outcome, placement_of, within};
+use crate::{
+    db::Advance,
+    domain::{
+        Timestamp, UploadId,
+        digest::{Digest, Running},
+        principal::{Principal, Scope},
+        upload::{Refusal, State, Upload},
+    },
 };
+
+/// An upload whose last move completes it: its content is in its finished place.
+pub(super) struct Whole {
+    pub(super) sum: Option<Digest>,
+}
 
 impl Uploads {
     /// The upload as it stands when whoever works on it has committed what arrived. Who may write needs no right to
@@ -80,5 +89,29 @@ impl Uploads {
         };
         self.parts.meters.completions.one(Outcome::of(&finished));
         finished
+    }
+
+    /// Puts the content in its finished place if the upload is complete with this move. Whatever speaks against it is said
+    /// when the move is made: what arrived is kept first. Of a crash before the move nothing is left but a content that
+    /// whoever finds the row receiving takes back ([`crate::content::Start::Again`]).
+    pub(super) async fn whole(
+        &self,
+        by: &Principal,
+        upload: &Upload,
+        last: &Advance,
+        digest: Option<&Running>,
+    ) -> Option<Whole> {
+        // Where the move itself may be refused for want of room, one step comes after the other.
+        if !upload.completes || last.size != Some(last.to) || last.within.is_some() {
+            return None;
+        }
+        let there = Upload { offset: last.to, size: last.size, ..upload.clone() };
+        let sum = digest.cloned().map(Running::finish);
+        if !there.is_as_said(sum.as_ref()) {
+            return None;
+        }
+        self.still_within(by, &there).await.ok()?;
+        self.parts.content.finish(placement_of(upload).ok()?, last.to).await.ok()?;
+        Some(Whole { sum })
     }
 }

@@ -23,7 +23,8 @@ macro_rules! contract {
             }
 
             contract!(@ what_is_written_is_read growing_is_cut_where_it_is_told writing_again_is_harmless
-                what_is_put_is_as_if_written pieces_are_joined_and_what_was_beyond_is_cut
+                what_is_put_is_as_if_written what_was_finished_and_not_recorded_grows_again
+                pieces_are_joined_and_what_was_beyond_is_cut
                 a_content_that_is_too_short_is_missing finishing_twice_is_once deleting_twice_is_once
                 a_finished_content_takes_the_empty_chunk_that_changes_nothing unfinished_contents_are_found the_probe_leaves_nothing);
         }
@@ -156,6 +157,21 @@ async fn a_finished_content_takes_the_empty_chunk_that_changes_nothing(store: &d
     assert!(matches!(store.append(&placement, 4).await.err(), Some(ContentError::Missing(_))));
     store.finish(&placement, 5).await.expect("finished before");
     assert_eq!(read(store, &placement, 0, 100).await, "01234");
+}
+
+async fn what_was_finished_and_not_recorded_grows_again(store: &dyn ContentStore) {
+    let placement = made(store, &["01234", "left behind"]).await;
+    store.finish(&placement, 16).await.expect("finished, and nobody recorded it");
+    assert!(matches!(store.open(&placement, Start::Again(17)).await.err(), Some(ContentError::Missing(_))));
+    assert_eq!(read(store, &placement, 0, 100).await, "01234left behind", "and is left as it was");
+    store.put(&placement, Start::Again(5), vec![Bytes::from_static(b"56789")]).await.expect("there");
+    assert_eq!(store.unfinished().await.expect("listed").len(), 1, "it grows");
+    assert_eq!(read(store, &placement, 0, 100).await, "0123456789");
+    store.put(&placement, Start::Again(5), vec![Bytes::from_static(b"5")]).await.expect("the same");
+    store.finish(&placement, 6).await.expect("finished");
+    store.open(&placement, Start::Again(6)).await.expect("opens");
+    assert_eq!(store.unfinished().await.expect("listed"), [], "what has no more than was recorded stays");
+    assert_eq!(read(store, &placement, 0, 100).await, "012345");
 }
 
 async fn deleting_twice_is_once(store: &dyn ContentStore) {

@@ -123,3 +123,28 @@ async fn what_is_remembered_ends_with_the_upload() {
     patch(&alice, &late, 5, b"56789").await.expect(410);
     app.stop().await;
 }
+
+/// A process may die between the file's last move and the row's: the file is whole and in its place, the row knows of half.
+#[tokio::test]
+async fn a_completion_that_its_row_never_heard_of_is_made_up() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice");
+    let (other, whole) = half(&alice).await;
+    patch(&alice, &other, 5, b"56789").await.expect(204);
+    let place =
+        |id: &str| app.stored().into_iter().find(|(path, _)| path.to_string_lossy().contains(id)).expect("a file").0;
+    let (path, id) = half(&alice).await;
+    let (growing, finished) = (place(&id), place(&whole).with_file_name(&id));
+    std::fs::write(&growing, b"01234lost!").expect("written");
+    std::fs::rename(&growing, &finished).expect("moved");
+    let app = app.restart(|_| {}).await;
+    let alice = app.user("alice");
+    let told = send(&alice, "HEAD", &path, &[], b"").await.expect(200);
+    assert_eq!(told.header("upload-offset"), Some("5"));
+    patch(&alice, &path, 5, b"567").await.expect(204);
+    assert!(growing.exists() && !finished.exists(), "nobody takes half for the whole");
+    patch(&alice, &path, 8, b"89").await.expect(204);
+    assert_eq!(send(&alice, "GET", &path, &[], b"").await.expect(200).bytes, b"0123456789");
+    assert!(!growing.exists() && finished.exists());
+    app.stop().await;
+}

@@ -26,6 +26,7 @@ contract!(
     one_of_many_advances_wins,
     an_advance_needs_state_offset_and_size,
     completion_keeps_the_sum_and_drops_the_state,
+    the_last_move_and_the_completion_are_one,
     an_upload_ends_from_the_states_named,
     what_was_extended_does_not_expire,
     the_reaper_finds_collects_and_forgets,
@@ -241,6 +242,24 @@ async fn completion_keeps_the_sum_and_drops_the_state(db: &Db) {
     let plain = inserted(db, upload(0)).await;
     assert!(uploads.complete(plain.id, 0, None, at(9), None).await.expect("answers"));
     assert_eq!(found(db, plain.id).await.sum, None);
+}
+
+async fn the_last_move_and_the_completion_are_one(db: &Db) {
+    let uploads = &db.stores.uploads;
+    let sum = md5(b"whole").finish();
+    let last = |from| Advance { size: Some(9), digest: kept(b"whole"), tail_start: 4, ..advance(from, 9) };
+    let at_once = inserted(db, Upload { offset: 4, size: Some(9), digest: kept(b"half"), ..upload(0) }).await;
+    let by_steps = inserted(db, Upload { id: UploadId::new(), placement: None, ..at_once.clone() }).await;
+    assert!(!uploads.complete_with(at_once.id, &last(3), Some(&sum)).await.expect("answers"), "it stands elsewhere");
+    let longer = Advance { size: Some(10), ..last(4) };
+    assert!(!uploads.complete_with(at_once.id, &longer, Some(&sum)).await.expect("answers"), "its length is fixed");
+    assert_eq!(found(db, at_once.id).await, at_once);
+    assert!(uploads.complete_with(at_once.id, &last(4), Some(&sum)).await.expect("answers"));
+    assert!(uploads.advance(by_steps.id, &last(4)).await.expect("answers"));
+    assert!(uploads.complete(by_steps.id, 9, Some(&sum), last(4).now, None).await.expect("answers"));
+    let twin = Upload { id: at_once.id, placement: at_once.placement, ..found(db, by_steps.id).await };
+    assert_eq!(found(db, at_once.id).await, twin);
+    assert!(!uploads.complete_with(at_once.id, &last(4), Some(&sum)).await.expect("answers"), "it is over");
 }
 
 async fn an_upload_ends_from_the_states_named(db: &Db) {
