@@ -18,6 +18,7 @@ before(async () => {
 after(() => crossing?.stop());
 afterEach(async () => {
   crossing.line.mend();
+  await page?.evaluate(() => localStorage.clear());
   await page?.close();
   crossing.sent = [];
 });
