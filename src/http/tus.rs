@@ -36,8 +36,8 @@ use crate::{
 };
 
 /// What is spoken beyond the core protocol.
-const EXTENSIONS: &str = "creation,creation-with-upload,creation-defer-length,expiration,checksum,checksum-trailer,termination,\
-     concatenation,concatenation-unfinished";
+const EXTENSIONS: &str = "creation,creation-with-upload,creation-defer-length,expiration,checksum,checksum-trailer,\
+    termination,concatenation,concatenation-unfinished";
 
 /// Section `tus` of the configuration.
 #[derive(Debug, Clone, Deserialize, Serialize)]

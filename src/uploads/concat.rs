@@ -27,8 +27,8 @@ use crate::{
     },
 };
 
-/// Most bytes that are copied before they are recorded: a second's work or less, where nothing is shared.
-const STEP_BYTES: u64 = 256 * 1024 * 1024;
+/// Most bytes that are copied before they are recorded, and before somebody else may have the lock.
+const STEP_BYTES: u64 = 64 * 1024 * 1024;
 
 impl Uploads {
     /// Makes an upload that is joined from these parts, in this order; `listed`: the list in its client's words. The same
@@ -62,7 +62,7 @@ impl Uploads {
                 }
                 Err(error) => return Err(error.into()),
             }
-            core.join_up(joined, &guard).await
+            core.living(core.join_up(joined, &guard).await?)
         })
         .await
     }
@@ -80,6 +80,8 @@ impl Uploads {
         }
         let mut upload = self.unborn(by, new);
         by.limits.admit_type(upload.content_type.as_deref())?;
+        // Nobody says that it is complete, and nobody saw its bytes in their order.
+        (upload.completes, upload.digest) = (false, None);
         // What is left elsewhere was asked of the parts.
         upload.max_bytes = holdable(self.max_bytes(by));
         let (mut size, mut takes) = (Some(0u64), 0u64);
@@ -119,9 +121,12 @@ impl Uploads {
         }
         // Whoever is at it is let finish.
         drop(self.parts.locks.acquire(known.id, Contention::Wait).await);
-        let known = self.gathered(self.find(by, known.id).await?).await?;
-        match known.state_at(self.now()) {
-            State::Receiving | State::Complete => Ok(known),
+        self.living(self.gathered(self.find(by, known.id).await?).await?)
+    }
+
+    fn living(&self, upload: Upload) -> Result<Upload, UploadError> {
+        match upload.state_at(self.now()) {
+            State::Receiving | State::Complete => Ok(upload),
             State::Cancelled => Err(Refusal::Cancelled.into()),
             State::Expired => Err(Refusal::Expired.into()),
         }

@@ -1,10 +1,10 @@
 //! The worker that collects what has outlived its time, in bounded steps.
 //!
-//! Uploads whose parts are all there are joined, if nobody else has done it, and the parts go; expired uploads end and lose
-//! their bytes; complete ones do when a retention is set; tombstones are forgotten after
-//! theirs; files that no row knows (left by a process that died between content and commit) are removed. An upload that
-//! is being worked on is left for the next round. What cannot be removed holds up nothing else: it is reported, passed
-//! over, and tried again after the next search.
+//! Uploads whose parts are all there are joined, if nobody else has done it, and the parts go. Expired uploads end and
+//! lose their bytes; complete ones do when a retention is set; tombstones are forgotten after theirs; files that no row
+//! knows (left by a process that died between content and commit) are removed. An upload that is being worked on is left
+//! for the next round. What cannot be removed holds up nothing else: it is reported, passed over, and tried again after
+//! the next search.
 
 use std::{
     collections::{HashSet, VecDeque},

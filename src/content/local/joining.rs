@@ -9,7 +9,7 @@ use std::{fs::File, io, os::unix::fs::FileExt as _, path::PathBuf};
 
 use rustix::io::Errno;
 
-/// Most bytes that one call is asked for, so that a process that ends waits for no longer than they take.
+/// Most bytes that one call is asked for.
 const MOST: u64 = 64 * 1024 * 1024;
 /// How much is in memory where the kernel does not copy, in bytes.
 const BUFFER: usize = 1024 * 1024;
