@@ -44,7 +44,7 @@ pub(super) enum Change {
 
 /// What became of a deed. Whatever is not done changed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Done {
+pub(super) enum Made {
     Done,
     /// The row is elsewhere.
     Elsewhere,
@@ -74,18 +74,18 @@ impl Deed {
     }
 
     /// Does all of it. Unless it is done, and more than one statement, the transaction is to be undone.
-    pub(super) async fn make<DB: Dialect>(&self, tx: &mut Transaction<'_, DB>) -> Result<Done, StoreError> {
+    pub(super) async fn make<DB: Dialect>(&self, tx: &mut Transaction<'_, DB>) -> Result<Made, StoreError> {
         spend_within(tx, self.spend).await?;
         if let Some(refusal) = self.refused(tx).await? {
-            return Ok(Done::Refused(refusal));
+            return Ok(Made::Refused(refusal));
         }
         if DB::changed(&self.statement()?.execute(&mut **tx).await?) != 1 {
-            return Ok(Done::Elsewhere);
+            return Ok(Made::Elsewhere);
         }
         if let (Some(binding), Change::Insert(upload)) = (self.binding, &self.change) {
             bind(tx, upload, binding).await?;
         }
-        Ok(Done::Done)
+        Ok(Made::Done)
     }
 
     async fn refused<DB: Dialect>(&self, tx: &mut Transaction<'_, DB>) -> Result<Option<Refusal>, StoreError> {
