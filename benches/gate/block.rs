@@ -6,7 +6,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     Fault,
-    load::{cpu, switches},
+    load::switches,
+    noise::noise,
+    process::cpu,
     stage::Stage,
     way::{Sender, Way},
     wire::{Connection, Request},
@@ -91,18 +93,4 @@ fn complete(sender: &Sender<'_>, connection: &mut Connection, id: &str, file: &[
         true => Ok(()),
         false => Err("the content is another".into()),
     }
-}
-
-/// Bytes that differ at every position and from seed to seed.
-fn noise(seed: u64, bytes: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut noise = Vec::with_capacity(bytes + 8);
-    while noise.len() < bytes {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        noise.extend_from_slice(&state.to_le_bytes());
-    }
-    noise.truncate(bytes);
-    noise
 }

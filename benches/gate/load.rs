@@ -5,18 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Fault, stage::Stage};
-
-/// A tick of the account; the same on every Linux.
-const TICK: Duration = Duration::from_millis(10);
-
-/// What a process has used so far, in all its threads.
-pub(crate) fn cpu(process: u32) -> Result<Duration, Fault> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // The second field is a name in parentheses, which may hold blanks; fields 14 and 15 are user and system.
-    let (_, rest) = stat.rsplit_once(')').ok_or("a strange account")?;
-    sum(rest.split_whitespace().skip(11).take(2))
-}
+use crate::{
+    Fault,
+    process::{cpu, machine},
+    stage::Stage,
+};
 
 /// How often threads of a process gave up a processor to wait. What a chunk costs here is mostly that: one thread wakes
 /// another. Hardly depends on what else the machine does.
@@ -29,20 +22,6 @@ pub(crate) fn switches(process: u32) -> Result<u64, Fault> {
         switches += line.map_or(Ok(0), |count| count.trim().parse())?;
     }
     Ok(switches)
-}
-
-/// What the whole machine has used.
-fn machine() -> Result<Duration, Fault> {
-    let stat = std::fs::read_to_string("/proc/stat")?;
-    let line = stat.lines().next().unwrap_or_default();
-    // user nice system, and after idle and iowait: irq softirq steal.
-    let fields = line.split_whitespace().skip(1).enumerate();
-    sum(fields.filter(|(at, _)| [0, 1, 2, 5, 6, 7].contains(at)).map(|(_, ticks)| ticks))
-}
-
-fn sum<'a>(ticks: impl Iterator<Item = &'a str>) -> Result<Duration, Fault> {
-    let ticks: Vec<u32> = ticks.map(str::parse).collect::<Result<_, _>>()?;
-    Ok(TICK * ticks.into_iter().sum())
 }
 
 /// The machine's work and ours, up to a moment or since one.

@@ -16,6 +16,12 @@
 mod block;
 mod figures;
 mod load;
+#[path = "../common/noise.rs"]
+mod noise;
+#[path = "../common/process.rs"]
+mod process;
+#[path = "../common/service.rs"]
+mod service;
 mod stage;
 mod way;
 mod wire;

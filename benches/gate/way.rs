@@ -6,12 +6,12 @@
 use chunkgate::domain::{
     Clock as _, SystemClock,
     message_signature::{self, Message, Terms},
-    signing,
 };
 
 use crate::{
     Fault,
-    stage::{API_KEY, SECRET, Stage},
+    service::{API_KEY, SECRET, sign_v1},
+    stage::Stage,
     wire::{Answer, Fields, Request},
 };
 
@@ -64,10 +64,7 @@ struct Known {
 
 impl<'a> Sender<'a> {
     pub(crate) fn new(way: Way, stage: &'a Stage) -> Self {
-        let timestamp = SystemClock.now().as_millisecond().to_string();
-        let signature = signing::sign_v1(SECRET.as_bytes(), &timestamp);
-        let v1 = named([("x-api-key", API_KEY.to_owned()), ("x-timestamp", timestamp), ("x-signature", signature)]);
-        Self { way, stage, v1, known: None }
+        Self { way, stage, v1: named(sign_v1()), known: None }
     }
 
     /// Takes note of the answer to the first chunk; the upload's id.
