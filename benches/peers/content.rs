@@ -50,6 +50,11 @@ impl Content {
         self.next - count
     }
 
+    /// A seed that nobody has yet.
+    pub(crate) fn unused(&self) -> u64 {
+        self.next
+    }
+
     /// The bytes, in pieces.
     pub(crate) fn pieces(&self, range: Range) -> impl Iterator<Item = &[u8]> {
         let all = self.noise.len() as u64;

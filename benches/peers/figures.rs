@@ -126,7 +126,10 @@ impl Rounds {
 
 pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
+    let upper = values.get(values.len() / 2)?;
+    // Of an even number the two in the middle count alike.
+    let lower = values[(values.len() - 1) / 2];
+    Some((lower + upper) / 2.0)
 }
 
 pub(crate) fn millis(span: Duration) -> f64 {

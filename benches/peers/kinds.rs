@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    Fault,
+    Fault, others,
     peer::{Peer, Speech},
     process::{Process, clean, free_addresses},
     service::{start_identity, start_service},
@@ -39,7 +39,7 @@ pub(crate) struct Kind {
 pub(crate) enum Install {
     /// It comes with the bench.
     Here,
-    /// By a script for `sh`, which runs in the folder of packages, and what to say where it has not run.
+    /// By a line for `sh`, which runs in the folder of packages.
     Script(&'static str),
 }
 
@@ -94,8 +94,7 @@ impl Kind {
     /// What to do where it is not here.
     pub(crate) fn advice(&self) -> String {
         let script = if let Install::Script(script) = self.install { script } else { "" };
-        let what = script.lines().map(str::trim).collect::<Vec<_>>().join("; ");
-        format!("{} is not here: run with --install, which does in target/bench-peers: {what}", self.name)
+        format!("{} is not here: --install does this in target/bench-peers: {script}", self.name)
     }
 }
 
@@ -110,7 +109,11 @@ pub(crate) const KINDS: &[Kind] = &[
     },
     Kind { name: "sink", found: own, install: Install::Here, start: |_, start| sink(start, false) },
     Kind { name: "sink-sync", found: own, install: Install::Here, start: |_, start| sink(start, true) },
-    crate::others::NGINX,
+    others::NGINX,
+    others::TUS_NODE,
+    others::TUS_SERVER,
+    others::RUSTUS,
+    others::DJANGO,
 ];
 
 /// The program to measure.

@@ -13,9 +13,12 @@
 //! What it deliberately does not do: judge. Aims stand beside the figures; `proto-docs/performance.md` tells how to read
 //! them. It fails where something was not stored as it was sent.
 
+mod completion;
 mod content;
+mod faults;
 mod figures;
 mod kinds;
+mod memory;
 #[path = "../common/noise.rs"]
 mod noise;
 mod others;
@@ -26,15 +29,18 @@ mod run;
 #[path = "../common/service.rs"]
 mod service;
 mod sink;
+mod slow;
 mod table;
 mod throughput;
 mod tus;
 mod upload;
 mod warm;
+mod watch;
 mod wire;
 
 use std::path::{Path, PathBuf};
 
+use chunkgate::domain::{Clock as _, SystemClock};
 use clap::{Parser, Subcommand};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -112,20 +118,57 @@ async fn bench(args: &Args) -> Result<(), Fault> {
     let folder = tempfile::tempdir_in(temporary)?;
     let packages = temporary.with_file_name("bench-peers");
     let site = Site { binary: args.binary.clone(), packages, folder: folder.path().to_owned() };
+    known(&args.peers, &KINDS.iter().map(|kind| kind.name).collect::<Vec<_>>())?;
+    known(&args.scenarios, &scenarios())?;
     let mut peers = start(args, &site).await?;
     let mut content = Content::new();
-    let mut tables = Vec::new();
-    for scenario in throughput::SCENARIOS.iter().filter(|scenario| chosen(&args.scenarios, scenario.name)) {
-        tables.push(told(args, scenario.table(&mut peers, &mut content, args.scale, args.rounds).await));
+    let (about, mut tables) = (about(args), Vec::new());
+    println!("{about}\n");
+    for name in scenarios().into_iter().filter(|name| chosen(&args.scenarios, name)) {
+        tables.push(told(args, table(args, name, &mut peers, &mut content).await?));
     }
     if let Some(file) = &args.json {
         let tables: Vec<_> = tables.iter().map(Table::json).collect();
-        std::fs::write(file, serde_json::to_string_pretty(&tables)?)?;
+        let all = serde_json::json!({ "about": about, "scenarios": tables });
+        std::fs::write(file, serde_json::to_string_pretty(&all)?)?;
     }
     match tables.iter().map(|table| table.faults.len()).sum() {
         0 => Ok(()),
         faults => Err(format!("{faults} loads failed").into()),
     }
+}
+
+/// When, where and how much.
+fn about(args: &Args) -> String {
+    let today = SystemClock.now().strftime("%Y-%m-%d");
+    let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let Args { scale, rounds, .. } = args;
+    format!("{today}, {processors} processors, Linux {}, scale {scale}, rounds: {rounds}", kernel.trim())
+}
+
+/// What can be chosen.
+fn scenarios() -> Vec<&'static str> {
+    let loads = throughput::SCENARIOS.iter().map(|scenario| scenario.name);
+    loads.chain([slow::NAME, completion::NAME, memory::NAME, faults::NAME]).collect()
+}
+
+async fn table(args: &Args, name: &str, peers: &mut [Peer], content: &mut Content) -> Result<Table, Fault> {
+    let Args { scale, rounds, .. } = *args;
+    let mut table = match name {
+        slow::NAME => slow::table(peers, content, scale).await?,
+        completion::NAME => completion::table(peers, content, scale, rounds).await?,
+        memory::NAME => memory::table(peers, content, scale).await,
+        faults::NAME => faults::table(peers, content).await?,
+        _ => {
+            let scenario = throughput::SCENARIOS.iter().find(|scenario| scenario.name == name);
+            scenario.ok_or("no such scenario")?.table(peers, content, scale, rounds).await
+        }
+    };
+    if table.rows.is_empty() {
+        table.faults.push("no figures".to_owned());
+    }
+    Ok(table)
 }
 
 /// Starts whatever is here of what is wanted.
@@ -140,10 +183,19 @@ async fn start(args: &Args, site: &Site) -> Result<Vec<Peer>, Fault> {
                 peer.listens().await.map_err(|fault| format!("{}: {fault}", kind.name))?;
                 peers.push(peer);
             }
-            None => eprintln!("{}", kind.advice()),
+            None if args.peers.is_empty() => eprintln!("{}", kind.advice()),
+            None => return Err(kind.advice().into()),
         }
     }
     Ok(peers)
+}
+
+/// Whatever is chosen must be there.
+fn known(chosen: &[String], names: &[&str]) -> Result<(), Fault> {
+    match chosen.iter().find(|name| !names.contains(&name.as_str())) {
+        Some(name) => Err(format!("there is no {name}; there are {}", names.join(", ")).into()),
+        None => Ok(()),
+    }
 }
 
 /// Nothing chosen is everything.

@@ -44,7 +44,7 @@ pub(crate) struct Peer {
     pub(crate) proof: String,
     /// The folder below which files come to lie.
     pub(crate) files: PathBuf,
-    /// How much of a load it gets: slow ones less, or nobody would wait for them.
+    /// How much of a load it gets.
     pub(crate) share: f64,
     pub(crate) seen: Seen,
     /// The first is the one whose memory counts; what any of them computes does.
@@ -79,6 +79,11 @@ impl Peer {
     /// With the place of uploads and files.
     pub(crate) fn at(self, path: &'static str, files: &Path) -> Self {
         Self { path, files: files.to_owned(), ..self }
+    }
+
+    /// With a share of each load: who is slow gets less, or nobody would wait for it.
+    pub(crate) fn spared(self, share: f64) -> Self {
+        Self { share, ..self }
     }
 
     /// The beginning of a request's head.

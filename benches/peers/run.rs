@@ -40,8 +40,6 @@ pub(crate) struct Sample {
     pub(crate) cpu: Duration,
     /// How much memory it had at most, in bytes.
     pub(crate) peak: u64,
-    /// What the client computed.
-    pub(crate) client: Duration,
     /// What others computed on the machine meanwhile.
     pub(crate) other: Duration,
 }
@@ -107,7 +105,6 @@ async fn measured(peer: &Peer, content: &Content, load: Load, first: u64) -> Res
         spans,
         cpu,
         peak: peer.peak(),
-        client,
         other: machine.saturating_sub(cpu + client),
     })
 }
@@ -126,7 +123,7 @@ async fn send(peer: &Peer, content: &Content, load: Load, first: u64) -> Result<
 }
 
 /// Every upload must lie below the peer's folder as it was sent.
-fn compare(peer: &mut Peer, content: &mut Content, load: Load, first: u64) -> Result<(), Fault> {
+pub(crate) fn compare(peer: &mut Peer, content: &mut Content, load: Load, first: u64) -> Result<(), Fault> {
     let mut wanted = Vec::new();
     for seed in first..first + load.count {
         match peer.speaks {

@@ -100,8 +100,11 @@ impl Link {
     /// Sends a request and reads the answer.
     pub(crate) async fn ask(&mut self, content: &Content, request: &Request) -> Result<Answer, Fault> {
         timeout(PATIENCE, async {
-            self.send(content, request).await?;
-            self.answer().await
+            match self.send(content, request).await {
+                Ok(()) => self.answer().await,
+                // Who refuses a body may say so before it closes.
+                Err(fault) => self.last_words().await.ok_or(fault),
+            }
         })
         .await?
     }
@@ -124,6 +127,19 @@ impl Link {
             stream.write_all(piece).await?;
         }
         Ok(stream.write_all(request.tail.as_bytes()).await?)
+    }
+
+    /// What was said on a connection before it broke.
+    async fn last_words(&mut self) -> Option<Answer> {
+        let answer = timeout(Duration::from_secs(1), self.answer()).await.ok()?.ok();
+        self.stream = None;
+        answer
+    }
+
+    /// Whether the connection is still there, and nothing was said on it.
+    pub(crate) fn is_quiet(&mut self) -> Option<bool> {
+        let said = self.stream.as_ref()?.try_read(&mut [0; 1]);
+        Some(said.is_err_and(|fault| fault.kind() == std::io::ErrorKind::WouldBlock))
     }
 
     /// Reads one answer.

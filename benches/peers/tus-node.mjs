@@ -1,0 +1,7 @@
+// @tus/server with its store of files and its own locks, in one process.
+// node tus-node.mjs PORT FOLDER
+import { FileStore } from "@tus/file-store";
+import { Server } from "@tus/server";
+
+const [port, directory] = process.argv.slice(2);
+new Server({ path: "/files", datastore: new FileStore({ directory }) }).listen({ host: "127.0.0.1", port: Number(port) });
