@@ -104,11 +104,13 @@ fn main() -> Result<(), Fault> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut hangup = signal(SignalKind::hangup())?;
         // Whatever ends the bench, its processes and files end with it.
         tokio::select! {
             result = bench(&args) => result,
             _ = interrupt.recv() => Err("interrupted".into()),
             _ = terminate.recv() => Err("terminated".into()),
+            _ = hangup.recv() => Err("left alone".into()),
         }
     })
 }
@@ -175,8 +177,8 @@ async fn table(args: &Args, name: &str, peers: &mut [Peer], content: &mut Conten
 async fn start(args: &Args, site: &Site) -> Result<Vec<Peer>, Fault> {
     let mut peers = Vec::new();
     for kind in KINDS.iter().filter(|kind| chosen(&args.peers, kind.name)) {
-        if args.install {
-            kind.fetch(site)?;
+        if let (true, Err(fault)) = (args.install, kind.fetch(site)) {
+            eprintln!("{fault}");
         }
         match kind.open(site)? {
             Some(mut peer) => {
