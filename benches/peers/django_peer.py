@@ -17,7 +17,13 @@ translation.ugettext = translation.gettext
 
 settings.configure(
     ALLOWED_HOSTS=["*"],
-    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": FOLDER / "db.sqlite3", "OPTIONS": {"timeout": 60}}},
+    DATABASES={
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": FOLDER / "db.sqlite3",
+            "OPTIONS": {"timeout": 60},
+        }
+    },
     DATA_UPLOAD_MAX_MEMORY_SIZE=None,
     DEFAULT_AUTO_FIELD="django.db.models.AutoField",
     FILE_UPLOAD_TEMP_DIR=FOLDER,

@@ -20,7 +20,9 @@ pub(crate) enum Measure {
     /// Seconds of processors for a GiB.
     CpuPerGib,
     /// Seconds of processors for 1,000 uploads.
-    CpuPerThousand,
+    CpuOfUploads,
+    /// Seconds of processors for 1,000 requests.
+    CpuOfRequests,
     /// Memory at most, in MiB.
     Peak,
     /// How fast, as a ratio to another peer.
@@ -50,7 +52,7 @@ impl Measure {
             Self::P50 => "p50 ms".to_owned(),
             Self::P99 => "p99 ms".to_owned(),
             Self::CpuPerGib => "CPU s/GiB".to_owned(),
-            Self::CpuPerThousand => "CPU s/1000".to_owned(),
+            Self::CpuOfUploads | Self::CpuOfRequests => "CPU s/1000".to_owned(),
             Self::Peak => "peak MiB".to_owned(),
             Self::Against(peer) => format!("× {peer}"),
             Self::CpuAgainst(peer) => format!("CPU × {peer}"),
@@ -81,7 +83,8 @@ impl Rounds {
             Measure::P50 => self.median(peer, |sample| millis(sample.percentile(50))),
             Measure::P99 => self.median(peer, |sample| millis(sample.percentile(99))),
             Measure::CpuPerGib => self.cpu(peer, Sample::gib),
-            Measure::CpuPerThousand => self.cpu(peer, |sample| sample.uploads as f64 / 1000.0),
+            Measure::CpuOfUploads => self.cpu(peer, |sample| sample.uploads as f64 / 1000.0),
+            Measure::CpuOfRequests => self.cpu(peer, |sample| sample.spans.len() as f64 / 1000.0),
             Measure::Peak => {
                 let peaks = self.samples(peer).map(|sample| sample.peak as f64 / f64::from(1 << 20));
                 peaks.max_by(f64::total_cmp)

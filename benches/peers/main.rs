@@ -6,12 +6,12 @@
 //! cargo bench --bench peers -- --install --markdown
 //! ```
 //!
-//! Every peer runs as processes of its own, on loopback, with its files on the same disk. The client is one thread, so that
-//! it takes little of the processors that it shares with what it measures. Rounds go forward and backward through the
-//! peers; ratios are taken within a round. What was stored is compared with what was sent.
+//! Every peer runs as processes of its own, on loopback, with its files on the same disk. The client is one thread, so
+//! that it takes little of the processors that it shares with what it measures. Rounds go forward and backward through
+//! the peers; ratios are taken within a round. What was stored is compared with what was sent.
 //!
-//! What it deliberately does not do: judge. Aims stand beside the figures; `proto-docs/performance.md` tells how to read
-//! them. It fails where something was not stored as it was sent.
+//! What it deliberately does not do: judge. Aims stand beside the figures; `proto-docs/performance.md` tells how to
+//! read them. It fails where something was not stored as it was sent.
 
 mod completion;
 mod content;

@@ -1,4 +1,5 @@
-//! The peers that others wrote, as they are installed by name, set up for speed: no logs, no limits, no checks of who asks.
+//! The peers that others wrote, as they are installed by name, set up for speed: no logs, no limits, nobody asked who
+//! they are.
 
 use std::{path::Path, process::Command};
 
@@ -48,7 +49,8 @@ pub(crate) const DJANGO: Kind = Kind {
     name: "django",
     found: |site| Some(site.packages.join("django/bin/gunicorn")).filter(|path| path.is_file()),
     install: Install::Script(
-        "python3 -m venv django && django/bin/pip install -q Django==5.2.19 django-chunked-upload==2.0.0 gunicorn==27.0.1",
+        "python3 -m venv django && \
+         django/bin/pip install -q Django==5.2.19 django-chunked-upload==2.0.0 gunicorn==27.0.1",
     ),
     start: |_, start| django(start),
 };

@@ -63,6 +63,8 @@ async fn slow(peer: &mut Peer, content: &mut Content, count: u64, probes: u64) -
         sleep(Duration::from_secs(1)).await;
     }
     let more = peer.resident() as f64 - before as f64;
+    // The signature may have become old.
+    peer.warm(content).await?;
     let spans = probe(peer, content, probes).await?;
     drip(&mut links).await?;
     let open = links.iter_mut().filter_map(Link::is_quiet).filter(|quiet| *quiet).count();

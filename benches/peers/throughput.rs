@@ -4,7 +4,7 @@ use crate::{
     content::Content,
     figures::{Measure, Rounds, Wish},
     peer::{Peer, Speech},
-    run::{Load, run},
+    run::{Load, Sample, run},
     table::{Bound, Table},
     upload::Cut,
 };
@@ -47,7 +47,7 @@ const OF_BYTES: &[Measure] = &[
 ];
 
 /// What is said of uploads.
-const OF_UPLOADS: &[Measure] = &[Measure::Uploads, Measure::P50, Measure::P99, Measure::CpuPerThousand, Measure::Peak];
+const OF_UPLOADS: &[Measure] = &[Measure::Uploads, Measure::P50, Measure::P99, Measure::CpuOfUploads, Measure::Peak];
 
 /// All of them.
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -95,9 +95,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             Measure::Requests,
             Measure::P50,
             Measure::P99,
-            Measure::CpuPerGib,
+            Measure::CpuOfRequests,
+            Measure::Peak,
             Measure::Against("nginx"),
             Measure::Against("sink"),
+            Measure::Against("sink-sync"),
         ],
         wishes: &[
             at_least("chunkgate", Measure::Requests, 3500.0),
@@ -160,6 +162,7 @@ impl Scenario {
         let mut measured = Rounds::default();
         // The first round warms up, and is not counted.
         for number in 0..=rounds {
+            eprintln!("{}, round {number} of {rounds}", self.name);
             let load = if number == 0 { load.shared(0.1) } else { load };
             let round = self.round(peers, content, load, number, &mut table).await;
             measured.0.extend((number > 0).then_some(round));
@@ -180,7 +183,7 @@ impl Scenario {
         load: Load,
         number: u64,
         table: &mut Table,
-    ) -> Vec<(&'static str, crate::run::Sample)> {
+    ) -> Vec<(&'static str, Sample)> {
         let mut order: Vec<_> = peers.iter_mut().filter(|peer| self.speeches.contains(&peer.speaks)).collect();
         if number % 2 == 1 {
             order.reverse();

@@ -4,4 +4,5 @@ import { FileStore } from "@tus/file-store";
 import { Server } from "@tus/server";
 
 const [port, directory] = process.argv.slice(2);
-new Server({ path: "/files", datastore: new FileStore({ directory }) }).listen({ host: "127.0.0.1", port: Number(port) });
+const server = new Server({ path: "/files", datastore: new FileStore({ directory }) });
+server.listen({ host: "127.0.0.1", port: Number(port) });

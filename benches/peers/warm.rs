@@ -1,8 +1,8 @@
 //! Memory that the host has given already.
 //!
 //! A virtual machine gives free pages back to its host after seconds, and taking one again can cost ten times the write
-//! that needs it. Whoever came first would pay for all. So touched memory is held before a run, and let go as fast as the
-//! run takes memory.
+//! that needs it. Whoever came first would pay for all. So touched memory is held before a run, and let go as fast as
+//! the run takes memory.
 
 use std::{
     sync::{
@@ -57,7 +57,7 @@ fn keep(bytes: u64, over: &AtomicBool, told: &mpsc::Sender<()>) {
     let count = bytes.min(spare).saturating_add(AHEAD_BYTES) as usize / BLOCK_BYTES;
     let mut blocks: Vec<Vec<u8>> = (0..count).map(|_| touched()).collect();
     let (free, mut released) = (meminfo("MemFree:"), 0);
-    while !over.load(Ordering::Relaxed) {
+    while !over.load(Ordering::Relaxed) && !blocks.is_empty() {
         let taken = (free + released).saturating_sub(meminfo("MemFree:"));
         while released < taken + AHEAD_BYTES && blocks.pop().is_some() {
             released += BLOCK_BYTES as u64;
