@@ -16,6 +16,7 @@ use crate::{
 };
 
 /// Where things lie.
+#[derive(Clone)]
 pub(crate) struct Site {
     /// The program to measure.
     pub(crate) binary: PathBuf,
@@ -68,15 +69,25 @@ impl Start {
     }
 }
 
+impl Site {
+    /// The same, with another folder for what goes with the run.
+    pub(crate) fn apart(&self, name: &str) -> Self {
+        Self { folder: self.folder.join(name), ..self.clone() }
+    }
+}
+
 impl Kind {
-    /// Starts it, if it is here.
-    pub(crate) fn open(&self, site: &Site) -> Result<Option<Peer>, Fault> {
-        let Some(program) = (self.found)(site) else { return Ok(None) };
+    /// Starts it, and waits until it listens.
+    pub(crate) async fn open(&self, site: &Site) -> Result<Peer, Fault> {
+        let program = (self.found)(site).ok_or_else(|| self.advice())?;
         let folder = site.folder.join(self.name);
         create_dir_all(&folder)?;
         let [listen] = free_addresses()?;
         let start = Start { name: self.name, program, folder, listen };
-        (self.start)(site, &start).map(Some).map_err(|fault| format!("{}: {fault}", self.name).into())
+        let named = |fault: Fault| Fault::from(format!("{}: {fault}", self.name));
+        let mut peer = (self.start)(site, &start).map_err(named)?;
+        peer.listens().await.map_err(named)?;
+        Ok(peer)
     }
 
     /// Fetches it, if it is not here.

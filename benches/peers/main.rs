@@ -46,7 +46,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use content::Content;
-use kinds::{KINDS, Site};
+use kinds::{KINDS, Kind, Site};
 use peer::Peer;
 use table::Table;
 
@@ -122,12 +122,14 @@ async fn bench(args: &Args) -> Result<(), Fault> {
     let site = Site { binary: args.binary.clone(), packages, folder: folder.path().to_owned() };
     known(&args.peers, &KINDS.iter().map(|kind| kind.name).collect::<Vec<_>>())?;
     known(&args.scenarios, &scenarios())?;
-    let mut peers = start(args, &site).await?;
+    let stage = Stage { kinds: wanted(args, &site)?, site };
+    let mut peers = stage.open("all").await?;
     let mut content = Content::new();
     let (about, mut tables) = (about(args), Vec::new());
     println!("{about}\n");
     for name in scenarios().into_iter().filter(|name| chosen(&args.scenarios, name)) {
-        tables.push(told(args, table(args, name, &mut peers, &mut content).await?));
+        eprintln!("{name}");
+        tables.push(told(args, stage.table(args, name, &mut peers, &mut content).await?));
     }
     if let Some(file) = &args.json {
         let tables: Vec<_> = tables.iter().map(Table::json).collect();
@@ -155,41 +157,62 @@ fn scenarios() -> Vec<&'static str> {
     loads.chain([slow::NAME, completion::NAME, memory::NAME, faults::NAME]).collect()
 }
 
-async fn table(args: &Args, name: &str, peers: &mut [Peer], content: &mut Content) -> Result<Table, Fault> {
-    let Args { scale, rounds, .. } = *args;
-    let mut table = match name {
-        slow::NAME => slow::table(peers, content, scale).await?,
-        completion::NAME => completion::table(peers, content, scale, rounds).await?,
-        memory::NAME => memory::table(peers, content, scale).await,
-        faults::NAME => faults::table(peers, content).await?,
-        _ => {
-            let scenario = throughput::SCENARIOS.iter().find(|scenario| scenario.name == name);
-            scenario.ok_or("no such scenario")?.table(peers, content, scale, rounds).await
-        }
-    };
-    if table.rows.is_empty() {
-        table.faults.push("no figures".to_owned());
-    }
-    Ok(table)
-}
-
-/// Starts whatever is here of what is wanted.
-async fn start(args: &Args, site: &Site) -> Result<Vec<Peer>, Fault> {
-    let mut peers = Vec::new();
+/// Who is here of those that are wanted.
+fn wanted(args: &Args, site: &Site) -> Result<Vec<&'static Kind>, Fault> {
+    let mut wanted = Vec::new();
     for kind in KINDS.iter().filter(|kind| chosen(&args.peers, kind.name)) {
         if let (true, Err(fault)) = (args.install, kind.fetch(site)) {
             eprintln!("{fault}");
         }
-        match kind.open(site)? {
-            Some(mut peer) => {
-                peer.listens().await.map_err(|fault| format!("{}: {fault}", kind.name))?;
-                peers.push(peer);
-            }
+        match (kind.found)(site) {
+            Some(_) => wanted.push(kind),
             None if args.peers.is_empty() => eprintln!("{}", kind.advice()),
             None => return Err(kind.advice().into()),
         }
     }
-    Ok(peers)
+    Ok(wanted)
+}
+
+/// Who is measured, and where.
+struct Stage {
+    kinds: Vec<&'static Kind>,
+    site: Site,
+}
+
+impl Stage {
+    /// Starts everybody, in a folder of this name.
+    async fn open(&self, folder: &str) -> Result<Vec<Peer>, Fault> {
+        let (site, mut peers) = (self.site.apart(folder), Vec::new());
+        for kind in &self.kinds {
+            peers.push(kind.open(&site).await?);
+        }
+        Ok(peers)
+    }
+
+    /// One scenario. Those about memory get peers that have done nothing before: what an allocator once had it may keep.
+    async fn table(
+        &self,
+        args: &Args,
+        name: &'static str,
+        peers: &mut [Peer],
+        content: &mut Content,
+    ) -> Result<Table, Fault> {
+        let Args { scale, rounds, .. } = *args;
+        let mut table = match name {
+            slow::NAME => slow::table(&mut self.open(name).await?, content, scale).await?,
+            memory::NAME => memory::table(&mut self.open(name).await?, content, scale).await,
+            completion::NAME => completion::table(peers, content, scale, rounds).await?,
+            faults::NAME => faults::table(peers, content).await?,
+            _ => {
+                let scenario = throughput::SCENARIOS.iter().find(|scenario| scenario.name == name);
+                scenario.ok_or("no such scenario")?.table(peers, content, scale, rounds).await
+            }
+        };
+        if table.rows.is_empty() {
+            table.faults.push("no figures".to_owned());
+        }
+        Ok(table)
+    }
 }
 
 /// Whatever is chosen must be there.

@@ -158,7 +158,7 @@ impl Table {
 
     /// For a page.
     pub(crate) fn markdown(&self) -> String {
-        let mut text = format!("### {}\n\n{}\n\n", self.scenario, self.title);
+        let mut text = format!("#### {}\n\n{}\n\n", self.scenario, self.title);
         text.push_str(&format!("| peer | {} |\n", self.columns.join(" | ")));
         text.push_str(&format!("|---|{}\n", "---|".repeat(self.columns.len())));
         for (peer, cells) in &self.rows {

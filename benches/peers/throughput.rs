@@ -162,7 +162,7 @@ impl Scenario {
         let mut measured = Rounds::default();
         // The first round warms up, and is not counted.
         for number in 0..=rounds {
-            eprintln!("{}, round {number} of {rounds}", self.name);
+            eprintln!("  round {number} of {rounds}");
             let load = if number == 0 { load.shared(0.1) } else { load };
             let round = self.round(peers, content, load, number, &mut table).await;
             measured.0.extend((number > 0).then_some(round));
