@@ -5,7 +5,7 @@ use std::{
     fs::create_dir_all,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use crate::{
@@ -96,10 +96,18 @@ impl Kind {
         if (self.found)(site).is_some() {
             return Ok(());
         }
-        println!("fetching {}", self.name);
+        eprintln!("fetching {}", self.name);
         create_dir_all(&site.packages)?;
-        let status = Command::new("sh").args(["-e", "-c", script]).current_dir(&site.packages).status()?;
+        let mut shell = Command::new("sh");
+        shell.args(["-e", "-c", script]).current_dir(&site.packages).stdin(Stdio::null());
+        // What is printed to standard output are tables.
+        let status = shell.stdout(std::io::stderr()).status()?;
         if status.success() { Ok(()) } else { Err(format!("{}: {status}", self.name).into()) }
+    }
+
+    /// Whether somebody else wrote it.
+    pub(crate) fn is_foreign(&self) -> bool {
+        matches!(self.install, Install::Script(_))
     }
 
     /// What to do where it is not here.

@@ -184,7 +184,11 @@ impl Stage {
     async fn open(&self, folder: &str) -> Result<Vec<Peer>, Fault> {
         let (site, mut peers) = (self.site.apart(folder), Vec::new());
         for kind in &self.kinds {
-            peers.push(kind.open(&site).await?);
+            match kind.open(&site).await {
+                Ok(peer) => peers.push(peer),
+                Err(fault) if kind.is_foreign() => eprintln!("left out: {fault}"),
+                Err(fault) => return Err(fault),
+            }
         }
         Ok(peers)
     }
