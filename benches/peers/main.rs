@@ -30,6 +30,7 @@ mod run;
 mod service;
 mod sink;
 mod slow;
+mod stage;
 mod table;
 mod throughput;
 mod tus;
@@ -46,8 +47,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use content::Content;
-use kinds::{KINDS, Kind, Site};
-use peer::Peer;
+use kinds::Site;
+use stage::{Stage, scenarios};
 use table::Table;
 
 /// Anything that keeps the figures from being true.
@@ -120,14 +121,12 @@ async fn bench(args: &Args) -> Result<(), Fault> {
     let folder = tempfile::tempdir_in(temporary)?;
     let packages = temporary.with_file_name("bench-peers");
     let site = Site { binary: args.binary.clone(), packages, folder: folder.path().to_owned() };
-    known(&args.peers, &KINDS.iter().map(|kind| kind.name).collect::<Vec<_>>())?;
-    known(&args.scenarios, &scenarios())?;
-    let stage = Stage { kinds: wanted(args, &site)?, site };
+    let (scenarios, stage) = (scenarios(args)?, Stage::new(args, site)?);
     let mut peers = stage.open("all").await?;
     let mut content = Content::new();
     let (about, mut tables) = (about(args), Vec::new());
     println!("{about}\n");
-    for name in scenarios().into_iter().filter(|name| chosen(&args.scenarios, name)) {
+    for name in scenarios {
         eprintln!("{name}");
         tables.push(told(args, stage.table(args, name, &mut peers, &mut content).await?));
     }
@@ -149,87 +148,6 @@ fn about(args: &Args) -> String {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let Args { scale, rounds, .. } = args;
     format!("{today}, {processors} processors, Linux {}, scale {scale}, rounds: {rounds}", kernel.trim())
-}
-
-/// What can be chosen.
-fn scenarios() -> Vec<&'static str> {
-    let loads = throughput::SCENARIOS.iter().map(|scenario| scenario.name);
-    loads.chain([slow::NAME, completion::NAME, memory::NAME, faults::NAME]).collect()
-}
-
-/// Who is here of those that are wanted.
-fn wanted(args: &Args, site: &Site) -> Result<Vec<&'static Kind>, Fault> {
-    let mut wanted = Vec::new();
-    for kind in KINDS.iter().filter(|kind| chosen(&args.peers, kind.name)) {
-        if let (true, Err(fault)) = (args.install, kind.fetch(site)) {
-            eprintln!("{fault}");
-        }
-        match (kind.found)(site) {
-            Some(_) => wanted.push(kind),
-            None if args.peers.is_empty() => eprintln!("{}", kind.advice()),
-            None => return Err(kind.advice().into()),
-        }
-    }
-    Ok(wanted)
-}
-
-/// Who is measured, and where.
-struct Stage {
-    kinds: Vec<&'static Kind>,
-    site: Site,
-}
-
-impl Stage {
-    /// Starts everybody, in a folder of this name.
-    async fn open(&self, folder: &str) -> Result<Vec<Peer>, Fault> {
-        let (site, mut peers) = (self.site.apart(folder), Vec::new());
-        for kind in &self.kinds {
-            match kind.open(&site).await {
-                Ok(peer) => peers.push(peer),
-                Err(fault) if kind.is_foreign() => eprintln!("left out: {fault}"),
-                Err(fault) => return Err(fault),
-            }
-        }
-        Ok(peers)
-    }
-
-    /// One scenario. Those about memory get peers that have done nothing before: what an allocator once had it may keep.
-    async fn table(
-        &self,
-        args: &Args,
-        name: &'static str,
-        peers: &mut [Peer],
-        content: &mut Content,
-    ) -> Result<Table, Fault> {
-        let Args { scale, rounds, .. } = *args;
-        let mut table = match name {
-            slow::NAME => slow::table(&mut self.open(name).await?, content, scale).await?,
-            memory::NAME => memory::table(&mut self.open(name).await?, content, scale).await,
-            completion::NAME => completion::table(peers, content, scale, rounds).await?,
-            faults::NAME => faults::table(peers, content).await?,
-            _ => {
-                let scenario = throughput::SCENARIOS.iter().find(|scenario| scenario.name == name);
-                scenario.ok_or("no such scenario")?.table(peers, content, scale, rounds).await
-            }
-        };
-        if table.rows.is_empty() {
-            table.faults.push("no figures".to_owned());
-        }
-        Ok(table)
-    }
-}
-
-/// Whatever is chosen must be there.
-fn known(chosen: &[String], names: &[&str]) -> Result<(), Fault> {
-    match chosen.iter().find(|name| !names.contains(&name.as_str())) {
-        Some(name) => Err(format!("there is no {name}; there are {}", names.join(", ")).into()),
-        None => Ok(()),
-    }
-}
-
-/// Nothing chosen is everything.
-fn chosen(names: &[String], name: &str) -> bool {
-    names.is_empty() || names.iter().any(|known| known == name)
 }
 
 fn told(args: &Args, table: Table) -> Table {
