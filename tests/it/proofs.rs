@@ -18,6 +18,7 @@ mod crowd;
 mod disk_full;
 mod flood;
 mod gauged;
+mod joining;
 mod kill;
 mod memory;
 mod nodes;
