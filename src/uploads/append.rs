@@ -7,10 +7,11 @@ use tokio::time::Instant;
 
 use super::{
     Append, Body, Contention, ExpiresFrom, Keep, New, Target, UploadError, Uploads,
+    drain::{Drain, Sink, rehash},
     lock::Guard,
     meters::{Event, Outcome},
     placement_of,
-    pump::{Drain, Pump, Received, Sink, Then, rehash},
+    pump::{Pump, Received, Then},
     settle::Whole,
     to_spend, within,
 };

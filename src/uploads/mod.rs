@@ -10,6 +10,7 @@
 
 mod append;
 mod concat;
+mod drain;
 mod finish;
 mod lock;
 pub mod meters;
