@@ -42,10 +42,10 @@ pub(super) enum Change {
     },
 }
 
-/// What became of a deed. Whatever is not done changed nothing.
+/// What became of a deed. What is not made changed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Made {
-    Done,
+pub(super) enum Done {
+    Made,
     /// The row is elsewhere.
     Elsewhere,
     /// The owner's uploads leave no room for it.
@@ -74,18 +74,18 @@ impl Deed {
     }
 
     /// Does all of it. Unless it is done, and more than one statement, the transaction is to be undone.
-    pub(super) async fn make<DB: Dialect>(&self, tx: &mut Transaction<'_, DB>) -> Result<Made, StoreError> {
+    pub(super) async fn make<DB: Dialect>(&self, tx: &mut Transaction<'_, DB>) -> Result<Done, StoreError> {
         spend_within(tx, self.spend).await?;
         if let Some(refusal) = self.refused(tx).await? {
-            return Ok(Made::Refused(refusal));
+            return Ok(Done::Refused(refusal));
         }
         if DB::changed(&self.statement()?.execute(&mut **tx).await?) != 1 {
-            return Ok(Made::Elsewhere);
+            return Ok(Done::Elsewhere);
         }
         if let (Some(binding), Change::Insert(upload)) = (self.binding, &self.change) {
             bind(tx, upload, binding).await?;
         }
-        Ok(Made::Done)
+        Ok(Done::Made)
     }
 
     async fn refused<DB: Dialect>(&self, tx: &mut Transaction<'_, DB>) -> Result<Option<Refusal>, StoreError> {

@@ -20,7 +20,7 @@ use tokio::sync::{
 
 use super::{
     StoreError,
-    deed::{Deed, Made},
+    deed::{Deed, Done},
     dialect::Dialect,
     store::Store,
 };
@@ -28,7 +28,7 @@ use super::{
 /// Most deeds of one transaction: whoever comes meanwhile waits for all of them.
 const MOST: usize = 64;
 
-type Answer = Result<Made, StoreError>;
+type Answer = Result<Done, StoreError>;
 
 /// A deed, and whom to tell what became of it.
 struct Waiting {
@@ -139,12 +139,12 @@ fn answer(group: Vec<Waiting>, answers: impl Iterator<Item = Answer>) {
 ///
 /// # Errors
 /// The commit's: whether anything changed is not known.
-async fn together<DB: Dialect>(group: &[Waiting], on: &mut DB::Connection) -> Result<Option<Vec<Made>>, StoreError> {
+async fn together<DB: Dialect>(group: &[Waiting], on: &mut DB::Connection) -> Result<Option<Vec<Done>>, StoreError> {
     let Ok(mut tx) = on.begin_with(DB::BEGIN).await else { return Ok(None) };
     let mut done = Vec::with_capacity(group.len());
     for Waiting { deed, .. } in group {
         match deed.make(&mut tx).await {
-            Ok(outcome) if outcome == Made::Done || deed.is_plain() => done.push(outcome),
+            Ok(outcome) if outcome == Done::Made || deed.is_plain() => done.push(outcome),
             Ok(_) | Err(_) => {
                 let _ = tx.rollback().await;
                 return Ok(None);
@@ -159,11 +159,11 @@ async fn together<DB: Dialect>(group: &[Waiting], on: &mut DB::Connection) -> Re
 async fn alone<DB: Dialect>(deed: &Deed, on: &mut DB::Connection) -> Answer {
     if deed.is_plain() {
         let changed = DB::changed(&deed.statement::<DB>()?.execute(on).await?);
-        return Ok(if changed == 1 { Made::Done } else { Made::Elsewhere });
+        return Ok(if changed == 1 { Done::Made } else { Done::Elsewhere });
     }
     let mut tx = on.begin_with(DB::BEGIN).await?;
     let outcome = deed.make(&mut tx).await?;
-    if outcome == Made::Done {
+    if outcome == Done::Made {
         tx.commit().await?;
     }
     Ok(outcome)

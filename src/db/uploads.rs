@@ -8,7 +8,7 @@ use sqlx::Transaction;
 
 use super::{
     Advance, Page, StoreError, Uploads, accounts,
-    deed::{Change, Deed, Made},
+    deed::{Change, Deed, Done},
     dialect::Dialect,
     store::{Fields, Statement, Store, corrupt, hold},
     usage,
@@ -131,8 +131,8 @@ impl<DB: Dialect> Uploads for Store<DB> {
         let within = upload.owner.filter(|_| !allowance.is_boundless()).map(|owner| (owner, *allowance));
         let deed = Deed { spend, within, binding, ..Deed::plain(Change::Insert(Box::new(upload.clone()))) };
         Ok(match self.make(deed).await? {
-            Made::Refused(refusal) => Some(refusal),
-            Made::Done | Made::Elsewhere => None,
+            Done::Refused(refusal) => Some(refusal),
+            Done::Made | Done::Elsewhere => None,
         })
     }
 
@@ -190,12 +190,12 @@ impl<DB: Dialect> Uploads for Store<DB> {
 
     async fn advance(&self, id: UploadId, advance: &Advance) -> Result<bool, StoreError> {
         let deed = Deed { within: advance.within, ..Deed::plain(Change::Advance(id, advance.clone())) };
-        Ok(self.make(deed).await? == Made::Done)
+        Ok(self.make(deed).await? == Done::Made)
     }
 
     async fn complete_with(&self, id: UploadId, last: &Advance, sum: Option<&Digest>) -> Result<bool, StoreError> {
         let change = Change::CompleteWith(id, last.clone(), sum.cloned());
-        Ok(self.make(Deed { within: last.within, ..Deed::plain(change) }).await? == Made::Done)
+        Ok(self.make(Deed { within: last.within, ..Deed::plain(change) }).await? == Done::Made)
     }
 
     async fn complete(
@@ -207,7 +207,7 @@ impl<DB: Dialect> Uploads for Store<DB> {
         spend: Option<Spend>,
     ) -> Result<bool, StoreError> {
         let deed = Deed { spend, ..Deed::plain(Change::Complete { id, offset, sum: sum.cloned(), now }) };
-        Ok(self.make(deed).await? == Made::Done)
+        Ok(self.make(deed).await? == Done::Made)
     }
 
     async fn end(
