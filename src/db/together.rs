@@ -86,8 +86,11 @@ impl<DB: Dialect> Together<DB> {
             Some(connection) => connection,
             None => pool.acquire().await?,
         };
-        make_all::<DB>(self.next(), &mut connection).await;
-        if self.wanted.load(Ordering::SeqCst) == 0 {
+        let is_sound = make_all::<DB>(self.next(), &mut connection).await;
+        if !is_sound {
+            // It may be anywhere in a transaction. The pool opens another one.
+            connection.close_on_drop();
+        } else if self.wanted.load(Ordering::SeqCst) == 0 {
             *kept = Some(connection);
         }
         Ok(())
@@ -113,20 +116,30 @@ impl<DB: Dialect> Together<DB> {
     }
 }
 
-/// Makes every deed, in one transaction if that can be.
-async fn make_all<DB: Dialect>(mut group: Vec<Waiting>, on: &mut DB::Connection) {
+/// Makes every deed, in one transaction if that can be. Whether nothing failed that could have to do with the connection.
+async fn make_all<DB: Dialect>(mut group: Vec<Waiting>, on: &mut DB::Connection) -> bool {
     group = match group.len() {
         0 | 1 => group,
         _ => match together::<DB>(&group, on).await {
             Ok(None) => group,
-            Ok(Some(answers)) => return answer(group, answers.into_iter().map(Ok)),
-            Err(error) => return answer(group, std::iter::repeat(Err(error))),
+            Ok(Some(answers)) => {
+                answer(group, answers.into_iter().map(Ok));
+                return true;
+            }
+            Err(error) => {
+                answer(group, std::iter::repeat(Err(error)));
+                return false;
+            }
         },
     };
+    let mut is_sound = true;
     for Waiting { deed, answer } in group {
+        let made = alone::<DB>(&deed, on).await;
+        is_sound &= matches!(made, Ok(_) | Err(StoreError::Conflict));
         // Whoever left meanwhile is not told.
-        let _ = answer.send(alone::<DB>(&deed, on).await);
+        let _ = answer.send(made);
     }
+    is_sound
 }
 
 fn answer(group: Vec<Waiting>, answers: impl Iterator<Item = Answer>) {
@@ -138,17 +151,18 @@ fn answer(group: Vec<Waiting>, answers: impl Iterator<Item = Answer>) {
 /// One transaction for all. `None`: one of them would have to be undone, and nothing changed.
 ///
 /// # Errors
-/// The commit's: whether anything changed is not known.
+/// The commit failed, or the undoing: whether anything changed is not known.
 async fn together<DB: Dialect>(group: &[Waiting], on: &mut DB::Connection) -> Result<Option<Vec<Done>>, StoreError> {
     let Ok(mut tx) = on.begin_with(DB::BEGIN).await else { return Ok(None) };
     let mut done = Vec::with_capacity(group.len());
     for Waiting { deed, .. } in group {
         match deed.make(&mut tx).await {
             Ok(outcome) if outcome == Done::Made || deed.is_plain() => done.push(outcome),
-            Ok(_) | Err(_) => {
-                let _ = tx.rollback().await;
-                return Ok(None);
-            }
+            // Not one after the other in a transaction that is still open: nobody would commit it.
+            undone => match tx.rollback().await {
+                Ok(()) => return Ok(None),
+                Err(_) => return Err(undone.err().unwrap_or_else(left)),
+            },
         }
     }
     tx.commit().await?;
