@@ -10,10 +10,10 @@ use futures_util::FutureExt as _;
 use super::{
     Contention, New, UploadError, Uploads,
     append::keep_digest,
+    drain::rehash,
     lock::Guard,
     meters::{Event, Outcome},
     placement_of,
-    pump::rehash,
 };
 use crate::{
     db::{Advance, StoreError},

@@ -35,9 +35,10 @@ impl Default for Recent {
 }
 
 impl Recent {
-    /// Remembers the row as it was just looked at or written, if a chunk may follow.
+    /// Remembers the row as it was just looked at or written, if a chunk may follow. Not of parts: what they belong to is
+    /// made, and joined, without their lock.
     pub(super) fn remember(&self, row: &Upload) {
-        match row.state == State::Receiving && row.size != Some(row.offset) {
+        match row.state == State::Receiving && row.size != Some(row.offset) && row.role.is_none() {
             true => self.rows.insert(row.id, row.clone()),
             false => self.forget(row.id),
         }
