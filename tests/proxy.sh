@@ -173,7 +173,7 @@ mkfifo "$work/body"
 through "${tus[@]}" -X PATCH -H "Upload-Offset: 0" -H "Content-Type: application/offset+octet-stream" -T "$work/body" \
     -o "$work/answer" -w '%{http_code}' "$location" >"$work/code" &
 sending=$!
-exec 4>"$work/body"
+exec 4<>"$work/body"
 head -c "$half" "$work/file" >&4 || fail "half of the body does not get through"
 offset=''
 for _ in $(seq 100); do

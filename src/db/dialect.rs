@@ -20,7 +20,7 @@ use super::{StoreError, store::Store};
 use crate::domain::Durability;
 
 /// How long a deed waits for a connection, and a writer of SQLite for another process.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");

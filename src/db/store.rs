@@ -32,18 +32,21 @@ impl<DB: Dialect> Store<DB> {
 
     /// Opens a transaction that writes. Dropping it undoes it.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, DB>, StoreError> {
-        Ok(self.together.without(self.write.begin_with(DB::BEGIN)).await?)
+        Ok(self.together.without(self.write.begin_with(DB::BEGIN)).await??)
     }
 
     /// Runs one statement as a transaction of its own; how many rows it changed.
     pub(super) async fn change(&self, statement: Statement<'_, DB>) -> Result<u64, StoreError> {
-        Ok(DB::changed(&self.together.without(statement.execute(&self.write)).await?))
+        Ok(DB::changed(&self.together.without(statement.execute(&self.write)).await??))
     }
 
     /// Waits for the connections in use and closes all; SQLite folds its log into the file.
     pub(super) async fn close(&self) {
         self.read.close().await;
-        self.together.without(self.write.close()).await;
+        // Whoever still has the connection gives it back.
+        if self.together.without(self.write.close()).await.is_err() {
+            self.write.close().await;
+        }
     }
 }
 

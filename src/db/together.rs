@@ -13,15 +13,18 @@ use std::sync::{
 };
 
 use sqlx::{Connection as _, Database, Pool, pool::PoolConnection};
-use tokio::sync::{
-    Mutex as Turn,
-    oneshot::{self, error::TryRecvError},
+use tokio::{
+    sync::{
+        Mutex as Turn, MutexGuard as TurnGuard,
+        oneshot::{self, error::TryRecvError},
+    },
+    time::timeout,
 };
 
 use super::{
     StoreError,
     deed::{Deed, Done},
-    dialect::Dialect,
+    dialect::{Dialect, PATIENCE},
     store::Store,
 };
 
@@ -68,23 +71,27 @@ impl<DB: Dialect> Together<DB> {
         let mut turn = tokio::select! {
             biased;
             answer = &mut answered => return answer.unwrap_or_else(|_| Err(left())),
-            turn = self.turn.lock() => turn,
+            turn = self.turn() => turn?,
         };
         loop {
             // Whoever leads has led others before itself where many wait.
             match answered.try_recv() {
                 Ok(answer) => return answer,
                 Err(TryRecvError::Closed) => return Err(left()),
-                Err(TryRecvError::Empty) => self.lead(&mut turn, pool).await?,
+                Err(TryRecvError::Empty) => self.lead(&mut turn, pool).await,
             }
         }
     }
 
     /// Makes the deeds of those who wait.
-    async fn lead(&self, kept: &mut Option<PoolConnection<DB>>, pool: &Pool<DB>) -> Result<(), StoreError> {
-        let mut connection = match kept.take() {
-            Some(connection) => connection,
-            None => pool.acquire().await?,
+    async fn lead(&self, kept: &mut Option<PoolConnection<DB>>, pool: &Pool<DB>) {
+        let acquired = match kept.take() {
+            Some(connection) => Ok(connection),
+            None => pool.acquire().await,
+        };
+        let mut connection = match acquired {
+            Ok(connection) => connection,
+            Err(error) => return answer(self.next(), std::iter::repeat(Err(error.into()))),
         };
         let is_sound = make_all::<DB>(self.next(), &mut connection).await;
         if !is_sound {
@@ -93,7 +100,12 @@ impl<DB: Dialect> Together<DB> {
         } else if self.wanted.load(Ordering::SeqCst) == 0 {
             *kept = Some(connection);
         }
-        Ok(())
+    }
+
+    /// The turn to use the connection, waited for as patiently as for one of a pool.
+    async fn turn(&self) -> Result<TurnGuard<'_, Option<PoolConnection<DB>>>, StoreError> {
+        let late = |_| StoreError::Unavailable("the database is busy with the changes of others".into());
+        timeout(PATIENCE, self.turn.lock()).await.map_err(late)
     }
 
     /// The deeds of the next group. Who no longer waits may have let go of what makes its deed right.
@@ -105,10 +117,10 @@ impl<DB: Dialect> Together<DB> {
     }
 
     /// Has the connection given back to its pool, and kept there until `used` has it.
-    pub(super) async fn without<T>(&self, used: impl Future<Output = T>) -> T {
+    pub(super) async fn without<T>(&self, used: impl Future<Output = T>) -> Result<T, StoreError> {
         let _wanted = Wanted::by_one_more(&self.wanted);
-        drop(self.turn.lock().await.take());
-        used.await
+        drop(self.turn().await?.take());
+        Ok(used.await)
     }
 
     fn queue(&self) -> MutexGuard<'_, Vec<Waiting>> {
@@ -151,13 +163,14 @@ fn answer(group: Vec<Waiting>, answers: impl Iterator<Item = Answer>) {
 /// One transaction for all. `None`: one of them would have to be undone, and nothing changed.
 ///
 /// # Errors
-/// The commit failed, or the undoing: whether anything changed is not known.
+/// It could not begin, or the commit failed, or the undoing: whether anything changed is not known.
 async fn together<DB: Dialect>(group: &[Waiting], on: &mut DB::Connection) -> Result<Option<Vec<Done>>, StoreError> {
-    let Ok(mut tx) = on.begin_with(DB::BEGIN).await else { return Ok(None) };
+    let mut tx = on.begin_with(DB::BEGIN).await?;
     let mut done = Vec::with_capacity(group.len());
     for Waiting { deed, .. } in group {
         match deed.make(&mut tx).await {
-            Ok(outcome) if outcome == Done::Made || deed.is_plain() => done.push(outcome),
+            // What is not made changed nothing, but for what it spent.
+            Ok(outcome) if outcome == Done::Made || deed.spend.is_none() => done.push(outcome),
             // Not one after the other in a transaction that is still open: nobody would commit it.
             undone => match tx.rollback().await {
                 Ok(()) => return Ok(None),

@@ -30,7 +30,7 @@ const USAGE: &str = "
             WHERE owner = $1 AND id <> $2 AND (state = 'complete' OR (state = 'receiving' AND expires > $4))
                 AND (part_count IS NULL OR state = 'complete')
                 AND (part_of IS NULL OR NOT EXISTS (
-                    SELECT 1 FROM uploads AS joined WHERE joined.id = uploads.part_of AND joined.state <> 'receiving'))
+                    SELECT 1 FROM uploads AS joined WHERE joined.id = uploads.part_of AND joined.state = 'complete'))
             ) AS counted
         ) AS sums";
 

@@ -59,7 +59,7 @@ const ALLOWED: &str = "Content-Type Content-Range Content-Disposition Content-De
     X-File-Name X-File-Size X-Request-Id";
 /// Each by name: `*` is taken literally where credentials are sent.
 const EXPOSED: &str = "Location Range Retry-After WWW-Authenticate X-Request-Id Upload-Offset Upload-Length \
-    Upload-Expires Upload-Metadata Upload-Defer-Length Upload-Concat Upload-Complete Upload-Token \
+    Upload-Expires Upload-Metadata Upload-Defer-Length Upload-Limit Upload-Concat Upload-Complete Upload-Token \
     Upload-Draft-Interop-Version Tus-Resumable Tus-Version Tus-Extension Tus-Max-Size Tus-Checksum-Algorithm \
     Content-Range Content-Disposition ETag Content-Digest Repr-Digest";
 /// Firefox remembers a preflight no longer than this, Chromium for two hours.

@@ -29,6 +29,7 @@ use super::{AppState, Here, body::incoming, delivery, digested::is_digested};
 use crate::{
     domain::{
         UploadId,
+        limits::smaller,
         principal::Principal,
         upload::{At, Claim, Refusal, State as UploadState, Upload},
     },
@@ -80,6 +81,7 @@ async fn options(app: Here) -> Response {
     headers.insert(TUS_VERSION, VERSION);
     if let Some(most) = app.uploads.max_file_bytes() {
         headers.insert("tus-max-size", most.into());
+        headers.extend(wire::limits(Some(most), None).map(|limits| (wire::UPLOAD_LIMIT, limits)));
     }
     response
 }
@@ -162,7 +164,9 @@ async fn head(app: Here, id: Named, request: Request) -> Response {
         let upload = app.uploads.settled(&by, named(id)?).await?;
         let state = state(&app, &upload)?;
         let mut response = told(&upload, state);
-        response.headers_mut().insert(TUS_RESUMABLE, VERSION);
+        let headers = response.headers_mut();
+        headers.insert(TUS_RESUMABLE, VERSION);
+        put_limits(headers, &app, &upload);
         Ok(response)
     };
     outcome.await.unwrap_or_else(|error| refused(&app, error, None))
@@ -246,11 +250,22 @@ async fn standing(app: &Here, by: &Principal, error: &Wire, id: Option<UploadId>
     tells_offset(&upload, state).then_some(upload.offset)
 }
 
+/// How much it may become, and how much of it one request may bring.
+fn put_limits(headers: &mut HeaderMap, app: &Here, upload: &Upload) {
+    let most = smaller(upload.max_bytes, app.uploads.max_file_bytes());
+    if upload.state == UploadState::Receiving
+        && let Some(limits) = wire::limits(most, upload.kept.max_chunk_bytes)
+    {
+        headers.insert(wire::UPLOAD_LIMIT, limits);
+    }
+}
+
 fn answered(app: &Here, status: StatusCode, by: &Principal, upload: &Upload) -> Response {
     let mut response = status.into_response();
     let headers = response.headers_mut();
     headers.insert(TUS_RESUMABLE, VERSION);
     put_standing(headers, upload, upload.state);
+    put_limits(headers, app, upload);
     app.put_token(&mut response, by, upload);
     response
 }

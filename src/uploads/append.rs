@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// How long an upload lives at most whose length is told and of which no byte has come. Its client may have lost the
+/// How long an upload lives at most of which no byte has come. Its client may have lost the
 /// answer and begun another: what is announced counts against its user's account meanwhile, and no byte is lost with it.
 const EMPTY_LIFE: Duration = Duration::from_secs(15 * 60);
 
@@ -203,13 +203,13 @@ impl Uploads {
             Some(Ok((upload, plan))) => (upload, plan, Start::At(plan.from)),
             // What was remembered refuses nobody.
             None | Some(Err(_)) => {
-                let upload = self.find(by, id).await?;
-                self.parts.recent.remember(&upload);
-                let (upload, plan) = rule(upload)?;
+                let (upload, plan) = rule(self.find(by, id).await?)?;
                 (upload, plan, Start::Again(plan.from))
             }
         };
         self.pace_known(by, &upload)?;
+        // As it stands in the row: what the sender may is not the upload's.
+        self.parts.recent.remember(&upload);
         upload.kept = upload.kept.and(&by.limits);
         Ok(Admitted { guard, upload, plan, start, born: None })
     }
@@ -260,6 +260,8 @@ impl Uploads {
                 Ok(pumped) => pumped,
                 Err(error) => {
                     pump.stop().await;
+                    // The next one opens it as whoever knows nothing does.
+                    parts.recent.forget(upload.id);
                     return Err(if born.is_some() { error } else { self.given_up(&upload, error).await });
                 }
             };
@@ -354,13 +356,15 @@ impl Uploads {
         let expires = match self.parts.settings.expires_from {
             ExpiresFrom::Activity => upload.kept.expires(now, life),
             // See [`EMPTY_LIFE`].
-            ExpiresFrom::Creation if upload.offset == 0 && to > 0 => upload.kept.expires(upload.created, life),
+            ExpiresFrom::Creation if upload.completes && upload.offset == 0 && to > 0 => {
+                upload.kept.expires(upload.created, life)
+            }
             ExpiresFrom::Creation => upload.expires,
         };
         let digest = received.digest.as_ref().map(keep_digest);
         let (tail_start, from) = (chunk.plan.from, upload.offset);
-        // What was counted when it began need not be counted again.
-        let grows = size.unwrap_or(to) > upload.takes();
+        // What was counted when it began need not be counted again, unless it was over and did not count meanwhile.
+        let grows = size.unwrap_or(to) > upload.takes() || upload.expires <= now;
         let allowance = upload.kept.allowance();
         let within = upload.owner.filter(|_| grows && !allowance.is_boundless()).map(|owner| (owner, allowance));
         let advance = Advance { from, to, tail_start, size, digest: digest.clone(), expires, within, now };

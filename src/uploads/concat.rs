@@ -80,8 +80,8 @@ impl Uploads {
         }
         let mut upload = self.unborn(by, new);
         by.limits.admit_type(upload.content_type.as_deref())?;
-        // Nobody says that it is complete, and nobody saw its bytes in their order.
-        (upload.completes, upload.digest) = (false, None);
+        // Nobody says that it is complete.
+        upload.completes = false;
         // What is left elsewhere was asked of the parts.
         upload.max_bytes = holdable(self.max_bytes(by));
         let (mut size, mut takes) = (Some(0u64), 0u64);
@@ -171,22 +171,37 @@ impl Uploads {
         };
         let parts = self.parts.db.parts(&upload).await?;
         match concat::gathered(&parts, *expected, self.now()) {
-            Gathered::Waiting { size } => {
+            Gathered::Waiting { size } if size.is_none_or(|size| self.fits(&upload, size).is_ok()) => {
                 // As long as its parts may go on, it waits for them.
                 let expires = parts.iter().map(|part| part.expires).fold(upload.expires, Timestamp::max);
                 Ok(Upload { size, expires, ..upload })
             }
             Gathered::Ready { size } if self.fits(&upload, size).is_ok() => {
-                let joined = self.copy(upload, &parts, size, guard).await;
+                let copied = self.copy(upload.clone(), &parts, size, guard).await;
+                // A part may have been cancelled meanwhile: its lock is not held.
+                let joined = match copied {
+                    Err(UploadError::Internal(_)) if self.is_broken(&upload, *expected).await? => {
+                        return self.give_up(&upload).await;
+                    }
+                    copied => copied,
+                };
                 self.parts.meters.completions.one(Outcome::of(&joined));
                 joined
             }
-            Gathered::Ready { .. } | Gathered::Broken => {
-                tracing::info!(upload.id = %upload.id, "an upload that can never be joined is cancelled");
-                self.end(&upload, State::Cancelled, None).await?;
-                self.parts.db.find(upload.id, upload.owner()).await?.ok_or(UploadError::NotFound)
-            }
+            Gathered::Waiting { .. } | Gathered::Ready { .. } | Gathered::Broken => self.give_up(&upload).await,
         }
+    }
+
+    async fn is_broken(&self, upload: &Upload, expected: u64) -> Result<bool, UploadError> {
+        let parts = self.parts.db.parts(upload).await?;
+        Ok(concat::gathered(&parts, expected, self.now()) == Gathered::Broken)
+    }
+
+    /// Cancels an upload that can never be joined.
+    async fn give_up(&self, upload: &Upload) -> Result<Upload, UploadError> {
+        tracing::info!(upload.id = %upload.id, "an upload that can never be joined is cancelled");
+        self.end(upload, State::Cancelled, None).await?;
+        self.parts.db.find(upload.id, upload.owner()).await?.ok_or(UploadError::NotFound)
     }
 
     /// Copies what is not joined yet, step by step, and completes the upload. Its time does not matter: every byte was

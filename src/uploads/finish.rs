@@ -70,9 +70,7 @@ impl Uploads {
             Finish::Already => upload.sum.clone(),
             Finish::Now => self.running(&upload).await?.map(Running::finish),
         };
-        if let Some(sum) = &sum {
-            self.verify(&upload, expected.as_ref(), sum).await?;
-        }
+        self.verify(&upload, expected.as_ref(), sum.as_ref()).await?;
         if finish == Finish::Already {
             return match spend {
                 Some(spend) if !self.parts.db.spend(spend).await? => Err(UploadError::Replayed),
@@ -92,14 +90,21 @@ impl Uploads {
 
     /// Holds the content against what is expected of it now, and against what was at the beginning. If it is not what
     /// was said then it never will be, and the upload is over: nobody is to take it for one that has every byte.
-    async fn verify(&self, upload: &Upload, expected: Option<&Digest>, sum: &Digest) -> Result<(), UploadError> {
-        let is_over = !upload.is_as_said(Some(sum));
+    async fn verify(
+        &self,
+        upload: &Upload,
+        expected: Option<&Digest>,
+        sum: Option<&Digest>,
+    ) -> Result<(), UploadError> {
+        let is_over = !upload.is_as_said(sum);
         if is_over {
             self.end(upload, State::Cancelled, None).await?;
         }
-        match is_over || expected.is_some_and(|expected| !expected.matches(sum)) {
-            true => Err(Refusal::WrongDigest { algorithm: sum.algorithm }.into()),
-            false => Ok(()),
+        let differs = |expected: &&Digest| !sum.is_some_and(|sum| expected.matches(sum));
+        let wrong = upload.expected.as_ref().filter(|_| is_over).or(expected.filter(differs));
+        match wrong {
+            Some(Digest { algorithm, .. }) => Err(Refusal::WrongDigest { algorithm: *algorithm }.into()),
+            None => Ok(()),
         }
     }
 

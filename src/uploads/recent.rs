@@ -18,7 +18,7 @@ use crate::domain::{
     upload::{State, Upload},
 };
 
-/// How many are remembered.
+/// How many are remembered; fewer, where they carry much metadata.
 const ENTRIES: u64 = 4096;
 /// For how long, unless another chunk follows.
 const IDLE: Duration = Duration::from_secs(60);
@@ -30,7 +30,9 @@ pub(super) struct Recent {
 
 impl Default for Recent {
     fn default() -> Self {
-        Self { rows: Cache::builder().max_capacity(ENTRIES).time_to_idle(IDLE).build() }
+        // Metadata is what makes a row large.
+        let weigh = |_: &UploadId, row: &Upload| 1 + row.metadata.as_ref().map_or(0, String::len) as u32 / 1024;
+        Self { rows: Cache::builder().max_capacity(ENTRIES).weigher(weigh).time_to_idle(IDLE).build() }
     }
 }
 

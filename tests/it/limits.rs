@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use chunkgate::{config::Config, uploads::ExpiresFrom};
 use serde_json::{Value, json};
 
@@ -70,21 +71,21 @@ async fn the_uploads_of_a_user_share_what_is_allowed_together() {
 #[tokio::test]
 async fn what_is_left_is_used_up_by_what_begins_after_the_answer() {
     let (identity, app) = limited(json!({"remaining_bytes": 10})).await;
-    let ann = app.user("ann");
+    let ann = app.user("ann").signing_once();
     ann.chunk(None, None, b"0123456").await.expect(200);
     ann.chunk(None, None, b"0123").await.expect(413);
     ann.chunk(None, None, b"012").await.expect(200);
     // The identity server has counted them, and grants more.
     app.clock.advance(Duration::from_secs(120));
     identity.set(allows(json!({"remaining_bytes": 4})));
-    ann.chunk(None, None, b"0123").await.expect(200);
+    app.user("ann").chunk(None, None, b"0123").await.expect(200);
     app.stop().await;
 }
 
 #[tokio::test]
 async fn what_is_left_bounds_uploads_of_unknown_length_together() {
     let (_identity, app) = limited(json!({"remaining_bytes": 10})).await;
-    let ann = app.user("ann");
+    let ann = app.user("ann").signing_once();
     let fields = |more: &[(&str, &str)]| -> Vec<(String, String)> {
         let all = [&[("Tus-Resumable", "1.0.0")], more].concat();
         all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
@@ -137,6 +138,21 @@ async fn an_answer_that_was_lost_takes_no_place_for_long() {
         ann.patch(&path, 0, b"012345").await.expect(204);
         app.stop().await;
     }
+}
+
+#[tokio::test]
+async fn limits_are_told_before_anybody_meets_them() {
+    let limits = json!({"max_chunk_bytes": 5, "max_file_bytes": 20});
+    let (_identity, app) = limited_with(limits, |config| config.uploads.max_bytes = Some(ByteSize::b(100))).await;
+    let ann = Tus(app.user("ann"));
+    assert_eq!(ann.send("OPTIONS", "/files/", &[], b"").await.header("upload-limit"), Some("max-size=100"));
+    let made = ann.send("POST", "/files/", &[("Upload-Length", "8")], b"").await.expect(201);
+    let path = ann.path(&made);
+    let told = [made, ann.head(&path).await, ann.patch(&path, 0, b"01234").await];
+    assert!(told.iter().all(|answer| answer.header("upload-limit") == Some("max-size=20, max-append-size=5")));
+    ann.patch(&path, 5, b"56789a").await.expect(413);
+    assert_eq!(ann.patch(&path, 5, b"567").await.expect(204).header("upload-limit"), None, "there is nothing to come");
+    app.stop().await;
 }
 
 #[tokio::test]

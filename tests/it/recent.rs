@@ -141,6 +141,8 @@ async fn a_completion_that_its_row_never_heard_of_is_made_up() {
     let alice = app.user("alice");
     let told = send(&alice, "HEAD", &path, &[], b"").await.expect(200);
     assert_eq!(told.header("upload-offset"), Some("5"));
+    // What is refused leaves it as it is for whoever comes next.
+    patch(&alice, &path, 10, b"").await.expect(409);
     patch(&alice, &path, 5, b"567").await.expect(204);
     assert!(growing.exists() && !finished.exists(), "nobody takes half for the whole");
     patch(&alice, &path, 8, b"89").await.expect(204);

@@ -378,6 +378,25 @@ async fn what_never_got_a_byte_is_over_soon_and_what_got_one_lives_on() {
 }
 
 #[tokio::test]
+async fn what_comes_slowly_is_not_over_before_its_first_commit() {
+    let app = TestApp::start().await;
+    let tus = tus(&app).await;
+    let path = tus.create(&[("Upload-Length", "10")]).await;
+    let slow = tus.stalled(&path, 0, 10, b"0123").await;
+    until("the bytes are there", async || {
+        (app.running().metrics().text().contains("chunkgate_upload_received_bytes_total 4")).then_some(())
+    })
+    .await;
+    app.clock.advance(Duration::from_secs(16 * 60));
+    until("they count", async || {
+        (tus.head(&path).await.expect(200).header("upload-offset") == Some("4")).then_some(())
+    })
+    .await;
+    drop(slow);
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn whoever_came_in_time_may_end_late_and_what_is_late_and_not_all_is_over() {
     let app = TestApp::start().await;
     let tus = tus(&app).await;

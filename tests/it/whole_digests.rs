@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use chunkgate::domain::content_digest;
 
 use crate::{
-    support::{TestApp, noise},
+    support::{TestApp, md5, noise},
     tus::{CHUNK, Tus},
 };
 
@@ -98,6 +98,20 @@ async fn what_is_joined_from_parts_is_held_against_it_as_a_whole() {
     }
     let complete = tus.0.get("/api/v1/uploads?state=complete").await.expect(200).json();
     assert_eq!(complete["uploads"].as_array().expect("a list").len(), 1);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_announced_before_the_parts_are_there_is_held_against_them() {
+    let app = TestApp::start().await;
+    let tus = Tus(app.user("alice"));
+    for (content, status) in [(b"0123", 200), (b"0124", 410)] {
+        let part = tus.create(&[("Upload-Length", "4"), ("Upload-Concat", "partial")]).await;
+        let named = checksum(&format!("md5 {}", md5(b"0123")));
+        let path = tus.create(&[("Upload-Concat", &format!("final;{part}")), ("Upload-Metadata", &named)]).await;
+        tus.patch(&part, 0, content).await.expect(204);
+        tus.head(&path).await.expect(status);
+    }
     app.stop().await;
 }
 

@@ -34,6 +34,8 @@ const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
 const UPLOAD_DEFER_LENGTH: HeaderName = HeaderName::from_static("upload-defer-length");
 const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
+/// Not of tus: the limits of the IETF draft (draft-ietf-httpbis-resumable-upload-11 §4.4), which tus has no word for.
+pub(super) const UPLOAD_LIMIT: HeaderName = HeaderName::from_static("upload-limit");
 /// What the bytes of a chunk are sent as.
 const CHUNK_TYPE: &str = "application/offset+octet-stream";
 
@@ -176,6 +178,9 @@ pub(super) fn told(upload: &Upload, state: State) -> Response {
     if let Some(sent) = upload.metadata.as_deref().and_then(|sent| HeaderValue::from_str(sent).ok()) {
         headers.insert(UPLOAD_METADATA, sent);
     }
+    if let Some(said) = said(upload) {
+        headers.insert(UPLOAD_CONCAT, said);
+    }
     put_standing(headers, upload, state);
     response
 }
@@ -185,13 +190,18 @@ pub(super) fn tells_offset(upload: &Upload, state: State) -> bool {
     !upload.is_joined() || state == State::Complete
 }
 
+/// Most bytes of the whole and of one request, if there is any limit.
+pub(super) fn limits(whole: Option<u64>, request: Option<u64>) -> Option<HeaderValue> {
+    let named = [("max-size", whole), ("max-append-size", request)];
+    let limits: Vec<_> =
+        named.iter().filter_map(|(name, limit)| limit.map(|limit| format!("{name}={limit}"))).collect();
+    HeaderValue::try_from(limits.join(", ")).ok().filter(|value| !value.is_empty())
+}
+
 /// Where the upload stands, until when it may go on and, once complete, its digest if somebody wanted it.
 pub(super) fn put_standing(headers: &mut HeaderMap, upload: &Upload, state: State) {
     if tells_offset(upload, state) {
         headers.insert(UPLOAD_OFFSET, upload.offset.into());
-    }
-    if let Some(said) = said(upload) {
-        headers.insert(UPLOAD_CONCAT, said);
     }
     if state == State::Receiving
         && let Ok(expires) = HeaderValue::try_from(http_date(upload.expires))

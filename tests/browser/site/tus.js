@@ -20,7 +20,7 @@ function prepare(options, source = chosen()) {
   current = new tus.Upload(source, {
     endpoint: `${service}/files/`,
     metadata: { filename: name, filetype: type },
-    retryDelays: [0, 50, 100, 200, 400, 800],
+    retryDelays: [0, 50, 100, 200, 400, 800, 1600, 3200, 6400],
     ...proof,
     onSuccess: () => (outcome = { url: current.url }),
     onError: (error) => (outcome = { why: String(error) }),

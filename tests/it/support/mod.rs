@@ -179,7 +179,7 @@ impl TestApp {
     pub(crate) fn user(&self, name: &str) -> Caller {
         let key = (format!("{name}-key"), format!("{name}-secret"));
         let (base, clock, client) = (self.base.clone(), self.clock.clone(), self.client.clone());
-        Caller { base, clock, client, key: Some(key), token: None, host: None }
+        Caller { base, clock, client, key: Some(key), token: None, host: None, signs_at: None }
     }
 
     /// A caller that presents nothing.
@@ -276,6 +276,8 @@ pub(crate) struct Caller {
     key: Option<(String, String)>,
     token: Option<String>,
     host: Option<String>,
+    /// When its signatures are made, if not as they are needed.
+    signs_at: Option<Timestamp>,
 }
 
 /// An answer, read to its end.
@@ -323,13 +325,19 @@ impl Caller {
         Self { host: Some(host.to_owned()), ..self }
     }
 
+    /// A caller with one signature, made now, for all its requests: the identity server is asked once, however many
+    /// seconds they take.
+    pub(crate) fn signing_once(self) -> Self {
+        Self { signs_at: Some(self.clock.now()), ..self }
+    }
+
     /// The signature headers of now, or the token; none for an anonymous caller.
     pub(crate) fn proof(&self) -> Vec<(String, String)> {
         if let Some(token) = &self.token {
             return vec![("Upload-Token".to_owned(), token.clone())];
         }
         let Some((key, secret)) = &self.key else { return Vec::new() };
-        let timestamp = self.clock.now().as_second().to_string();
+        let timestamp = self.signs_at.unwrap_or_else(|| self.clock.now()).as_second().to_string();
         let signature = signing::sign_v1(secret.as_bytes(), &timestamp);
         watch::watch().keep("a signature", &signature);
         let named = |name: &str, value: String| (name.to_owned(), value);
