@@ -2,7 +2,10 @@
 //!
 //! tus only: the other protocols keep nothing of a request that did not arrive.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join;
 use tokio::time::sleep;
@@ -12,7 +15,7 @@ use crate::{
     content::{Content, Range},
     figures::millis,
     peer::{Peer, Speech},
-    table::{Cell, Table},
+    table::{Aim, Bound, Cell, Table},
     tus::{self, Place},
     watch::Watch,
     wire::{Answer, Link, Request},
@@ -29,6 +32,28 @@ const PART: u64 = 12 * MIB;
 const SETTLED: Duration = Duration::from_millis(500);
 /// So long a server may take to find out that its client left.
 const GIVEN: Duration = Duration::from_secs(10);
+/// Within how many milliseconds the first two are to be answered.
+const WITHIN: [f64; 2] = [20.0, 100.0];
+
+/// What came of it.
+struct Outcome {
+    told: String,
+    /// After how many milliseconds, where that matters.
+    took: Option<f64>,
+}
+
+impl From<String> for Outcome {
+    fn from(told: String) -> Self {
+        Self { told, took: None }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.told)?;
+        self.took.map_or(Ok(()), |took| write!(f, ", {} ms", Cell::Number(took)))
+    }
+}
 
 pub(crate) async fn table(peers: &mut [Peer], content: &mut Content) -> Result<Table, Fault> {
     let columns = [
@@ -50,8 +75,16 @@ pub(crate) async fn table(peers: &mut [Peer], content: &mut Content) -> Result<T
             beyond(peer, content).await,
             doubled(peer, content).await,
         ];
-        let cell =
-            |answer: Result<String, Fault>| Cell::Text(answer.unwrap_or_else(|fault| format!("failed: {fault}")));
+        if peer.name.starts_with("chunkgate") {
+            for ((column, within), answer) in columns.iter().zip(WITHIN).zip(&answers) {
+                let figure = answer.as_ref().ok().and_then(|outcome| outcome.took);
+                let what = format!("{}: {column}, ms", peer.name);
+                table.aims.push(Aim { what, bound: Bound::Below(within), figure });
+            }
+        }
+        let cell = |answer: Result<Outcome, Fault>| {
+            Cell::Text(answer.map_or_else(|fault| format!("failed: {fault}"), |outcome| outcome.to_string()))
+        };
         table.rows.push((peer.name, answers.map(cell).to_vec()));
     }
     // Here a refusal is an answer too; that nothing at all comes back is a fault of one's own only.
@@ -81,49 +114,49 @@ async fn made(peer: &Peer, content: &mut Content, bytes: u64) -> Result<(Place, 
     Ok((tus::create(peer, &mut Link::to(peer.address), content, bytes, nothing).await?, seed))
 }
 
-async fn asked(peer: &Peer, content: &mut Content) -> Result<String, Fault> {
+async fn asked(peer: &Peer, content: &mut Content) -> Result<Outcome, Fault> {
     let (place, holder, _) = stalled(peer, content).await?;
     let began = Instant::now();
     let answer = tus::status(peer, &mut Link::to(peer.address), content, &place).await?;
     let took = took(began);
     drop(holder);
-    Ok(format!("{}{took}", told(&answer)))
+    Ok(Outcome { told: told(&answer), took })
 }
 
-async fn taken_over(peer: &Peer, content: &mut Content) -> Result<String, Fault> {
+async fn taken_over(peer: &Peer, content: &mut Content) -> Result<Outcome, Fault> {
     let (place, holder, seed) = stalled(peer, content).await?;
     let rest = Range { seed, from: PART, bytes: WHOLE - PART };
     let began = Instant::now();
     let answer = tus::add(peer, &mut Link::to(peer.address), content, &place, rest).await;
     let took = took(began);
     drop(holder);
-    Ok(format!("{}{took}", told(&answer?)))
+    Ok(Outcome { told: told(&answer?), took })
 }
 
 /// How much is there when the connection broke, as soon as it is all, or else at last.
-async fn kept(peer: &Peer, content: &mut Content) -> Result<String, Fault> {
+async fn kept(peer: &Peer, content: &mut Content) -> Result<Outcome, Fault> {
     let (place, holder, _) = stalled(peer, content).await?;
     drop(holder);
     let began = Instant::now();
     loop {
         let answer = tus::status(peer, &mut Link::to(peer.address), content, &place).await?;
         if answer.number("upload-offset") == Some(PART) || began.elapsed() > GIVEN {
-            return Ok(format!("{}{}", told(&answer), took(began)));
+            return Ok(Outcome { told: told(&answer), took: took(began) });
         }
         sleep(Duration::from_millis(5)).await;
     }
 }
 
-async fn beyond(peer: &Peer, content: &mut Content) -> Result<String, Fault> {
+async fn beyond(peer: &Peer, content: &mut Content) -> Result<Outcome, Fault> {
     let (place, seed) = made(peer, content, 5).await?;
     let mut link = Link::to(peer.address);
     let answer = tus::add(peer, &mut link, content, &place, Range { seed, from: 0, bytes: 10 }).await?;
     let after = tus::status(peer, &mut Link::to(peer.address), content, &place).await?;
-    Ok(format!("{}, then {}", answer.status, told(&after)))
+    Ok(format!("{}, then {}", answer.status, told(&after)).into())
 }
 
 /// Of two different contents at one place at most one may be acknowledged.
-async fn doubled(peer: &Peer, content: &mut Content) -> Result<String, Fault> {
+async fn doubled(peer: &Peer, content: &mut Content) -> Result<Outcome, Fault> {
     let (place, seed) = made(peer, content, 8 * MIB).await?;
     let (mut one, mut other) = (Link::to(peer.address), Link::to(peer.address));
     let range = |seed| Range { seed, from: 0, bytes: 4 * MIB };
@@ -135,7 +168,7 @@ async fn doubled(peer: &Peer, content: &mut Content) -> Result<String, Fault> {
     let after = tus::status(peer, &mut Link::to(peer.address), content, &place).await?;
     let status =
         |answer: Result<Answer, Fault>| answer.map_or("cut off".to_owned(), |answer| answer.status.to_string());
-    Ok(format!("{} + {}, then {}", status(one), status(other), told(&after)))
+    Ok(format!("{} + {}, then {}", status(one), status(other), told(&after)).into())
 }
 
 /// Status and offset of an answer.
@@ -151,6 +184,6 @@ fn told(answer: &Answer) -> String {
     }
 }
 
-fn took(since: Instant) -> String {
-    format!(", {} ms", Cell::Number(millis(since.elapsed())))
+fn took(since: Instant) -> Option<f64> {
+    Some(millis(since.elapsed()))
 }

@@ -105,21 +105,21 @@ impl Aim {
             Bound::Below(wanted) => figure < wanted,
         })
     }
-}
 
-impl fmt::Display for Aim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// In words; what was measured in much noise is not judged.
+    fn told(&self, noise: Noise) -> String {
         let (sign, wanted) = match self.bound {
             Bound::AtLeast(wanted) => ("≥", wanted),
             Bound::AtMost(wanted) => ("≤", wanted),
             Bound::Below(wanted) => ("<", wanted),
         };
-        write!(f, "{} {sign} {wanted}: ", self.what)?;
-        match (self.figure, self.reached()) {
-            (Some(figure), Some(true)) => write!(f, "{}, reached", Cell::Number(figure)),
-            (Some(figure), _) => write!(f, "{}, not reached", Cell::Number(figure)),
-            (None, _) => f.write_str("not measured"),
-        }
+        let Some(figure) = self.figure else { return format!("{} {sign} {wanted}: not measured", self.what) };
+        let verdict = match self.reached() {
+            _ if noise.loud() => "not judged",
+            Some(true) => "reached",
+            Some(false) | None => "not reached",
+        };
+        format!("{} {sign} {wanted}: {}, {verdict}", self.what, Cell::Number(figure))
     }
 }
 
@@ -144,7 +144,7 @@ impl Table {
             let cells = self.columns.iter().cloned().zip(cells.iter().map(Cell::json));
             json!({ "peer": peer, "figures": cells.collect::<serde_json::Map<_, _>>() })
         };
-        let aim = |aim: &Aim| json!({ "aim": aim.to_string(), "figure": aim.figure, "reached": aim.reached() });
+        let aim = |aim: &Aim| json!({ "aim": aim.told(self.noise), "figure": aim.figure, "reached": aim.reached() });
         json!({
             "scenario": self.scenario,
             "title": self.title,
@@ -171,7 +171,7 @@ impl Table {
     }
 
     fn lines(&self) -> Vec<String> {
-        let aims = self.aims.iter().map(Aim::to_string);
+        let aims = self.aims.iter().map(|aim| aim.told(self.noise));
         let faults = self.faults.iter().map(|fault| format!("FAILED: {fault}"));
         aims.chain(faults).chain([self.noise.to_string()]).collect()
     }

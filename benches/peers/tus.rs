@@ -7,11 +7,10 @@ use crate::{
     wire::{Answer, Link, Request},
 };
 
-/// Where an upload lies, and what its later requests present.
+/// Where an upload lies.
 #[derive(Clone)]
 pub(crate) struct Place {
     path: String,
-    proof: String,
 }
 
 /// The request that makes an upload of `bytes`, with all of them in it or without any.
@@ -34,7 +33,7 @@ pub(crate) fn addition(peer: &Peer, place: &Place, body: Range) -> Request {
         "{}{}tus-resumable: 1.0.0\r\nupload-offset: {from}\r\n\
          content-type: application/offset+octet-stream\r\ncontent-length: {bytes}\r\n\r\n",
         peer.opening("PATCH", &place.path),
-        place.proof
+        peer.proof
     );
     Request::with(head, body)
 }
@@ -56,9 +55,7 @@ pub(crate) async fn create(
         Some((_, rest)) => &rest[rest.find('/').ok_or("a location without a path")?..],
         None => location,
     };
-    // An upload's own token spares its later requests the signature.
-    let token = answer.field("upload-token").map(|token| format!("upload-token: {token}\r\n"));
-    Ok(Place { path: path.to_owned(), proof: token.unwrap_or_else(|| peer.proof.clone()) })
+    Ok(Place { path: path.to_owned() })
 }
 
 /// Adds bytes; the answer whatever it is.
@@ -90,6 +87,6 @@ pub(crate) async fn append(
 /// Asks how far an upload got; the answer whatever it is.
 pub(crate) async fn status(peer: &Peer, link: &mut Link, content: &Content, place: &Place) -> Result<Answer, Fault> {
     let opening = peer.opening("HEAD", &place.path);
-    let head = format!("{opening}{}tus-resumable: 1.0.0\r\n\r\n", place.proof);
+    let head = format!("{opening}{}tus-resumable: 1.0.0\r\n\r\n", peer.proof);
     link.ask(content, &Request::text(head)).await
 }
