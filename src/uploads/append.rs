@@ -1,46 +1,40 @@
-//! Create and append: from one command to one committed chunk.
+//! Create and append: from one command to one chunk, durable and ready to be committed.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use tokio::time::Instant;
 
 use super::{
-    Append, Body, Contention, ExpiresFrom, Keep, New, Target, UploadError, Uploads,
-    drain::{Drain, Sink, rehash},
+    Append, Body, Contention, Keep, New, Target, UploadError, Uploads,
+    commit::keep_digest,
+    drain::{Drain, Sink},
     lock::Guard,
-    meters::{Event, Outcome},
+    meters::Outcome,
     placement_of,
     pump::{Pump, Received, Then},
-    settle::Whole,
     to_spend, within,
 };
 use crate::{
     content::Start,
-    db::{Advance, StoreError},
     domain::{
-        UploadId, after,
+        UploadId,
         concat::Role,
         digest::{Running, Wanted},
         limits::{Allowance, holdable, smaller},
         names,
         principal::{Binding, Principal, Scope, Spend},
-        upload::{self, Claim, KeptDigest, Plan, Refusal, State, Upload},
+        upload::{self, Claim, Plan, State, Upload},
     },
 };
 
-/// How long an upload lives at most of which no byte has come. Its client may have lost the
-/// answer and begun another: what is announced counts against its user's account meanwhile, and no byte is lost with it.
-const EMPTY_LIFE: Duration = Duration::from_secs(15 * 60);
-
 /// What the first chunk's commit records besides the upload.
-struct Birth {
-    binding: Option<Binding>,
-    spend: Option<Spend>,
+pub(super) struct Birth {
+    pub(super) binding: Option<Binding>,
+    pub(super) spend: Option<Spend>,
     /// What it may take beside its user's other uploads.
-    allowance: Allowance,
+    pub(super) allowance: Allowance,
     /// Whether a commit was tried and nobody knows how it ended.
-    unsure: bool,
+    pub(super) unsure: bool,
 }
 
 /// A chunk that the rules admit, and the upload that it is for.
@@ -53,9 +47,9 @@ struct Admitted {
 }
 
 /// A chunk on its way in.
-struct Chunk {
-    by: Principal,
-    plan: Plan,
+pub(super) struct Chunk {
+    pub(super) by: Principal,
+    pub(super) plan: Plan,
     start: Start,
     keep: Keep,
     /// Shared with the writing of its bytes.
@@ -302,162 +296,6 @@ impl Uploads {
             Ok(true) | Err(_) => error,
         }
     }
-
-    /// Records a first chunk together with its upload.
-    async fn bear(
-        &self,
-        upload: &mut Upload,
-        birth: &mut Birth,
-        received: &Received,
-        size: Option<u64>,
-    ) -> Result<(), UploadError> {
-        upload.offset = received.bytes;
-        upload.size = size;
-        if upload.offset == 0 && upload.completes {
-            upload.expires = upload.expires.min(after(upload.created, EMPTY_LIFE));
-        }
-        upload.digest = received.digest.as_ref().map(keep_digest);
-        let begun = Instant::now();
-        let inserted = self.parts.db.insert(upload, birth.binding, birth.spend, &birth.allowance).await;
-        self.parts.meters.commits.since((), begun);
-        match inserted {
-            Err(StoreError::Conflict) => Err(UploadError::Replayed),
-            Err(error) => {
-                birth.unsure = !matches!(error, StoreError::Full);
-                Err(error.into())
-            }
-            Ok(Some(refusal)) => Err(refusal.into()),
-            Ok(None) => {
-                if !upload.is_part() {
-                    self.parts.meters.events.one(Event::Created);
-                }
-                self.parts.meters.acknowledged.add((), received.bytes);
-                self.parts.recent.remember(upload);
-                Ok(())
-            }
-        }
-    }
-
-    /// Moves the row to where the durable bytes reach, and completes it with the last of them where that can be. Nothing to
-    /// move, nothing written.
-    async fn commit(
-        &self,
-        upload: &mut Upload,
-        chunk: &Chunk,
-        received: &Received,
-        size: Option<u64>,
-    ) -> Result<(), UploadError> {
-        let to = chunk.plan.from + received.bytes;
-        if to == upload.offset && size == upload.size {
-            return Ok(());
-        }
-        let now = self.now();
-        let life = self.parts.settings.expires_after;
-        let expires = match self.parts.settings.expires_from {
-            ExpiresFrom::Activity => upload.kept.expires(now, life),
-            // See [`EMPTY_LIFE`].
-            ExpiresFrom::Creation if upload.completes && upload.offset == 0 && to > 0 => {
-                upload.kept.expires(upload.created, life)
-            }
-            ExpiresFrom::Creation => upload.expires,
-        };
-        let digest = received.digest.as_ref().map(keep_digest);
-        let (tail_start, from) = (chunk.plan.from, upload.offset);
-        // What was counted when it began need not be counted again, unless it was over and did not count meanwhile.
-        let grows = size.unwrap_or(to) > upload.takes() || upload.expires <= now;
-        let allowance = upload.kept.allowance();
-        let within = upload.owner.filter(|_| grows && !allowance.is_boundless()).map(|owner| (owner, allowance));
-        let advance = Advance { from, to, tail_start, size, digest: digest.clone(), expires, within, now };
-        let whole = match received.then {
-            Then::End => self.whole(&chunk.by, upload, &advance, received.digest.as_ref()).await,
-            Then::More | Then::CutShort(_) => None,
-        };
-        let begun = Instant::now();
-        let advanced = self.advance(upload, &advance, whole.as_ref()).await;
-        self.parts.meters.commits.since((), begun);
-        advanced.inspect_err(|_| self.parts.recent.forget(upload.id))?;
-        self.parts.meters.acknowledged.add((), to - from);
-        (upload.offset, upload.size, upload.digest) = (to, size, digest);
-        (upload.expires, upload.updated, upload.tail_start) = (expires, now, tail_start);
-        if let Some(Whole { sum }) = whole {
-            (upload.state, upload.sum, upload.digest, upload.ended) = (State::Complete, sum, None, Some(now));
-            self.parts.meters.ended(State::Complete);
-            self.parts.meters.completions.one(Outcome::Accepted);
-        }
-        self.parts.recent.moved(upload);
-        Ok(())
-    }
-
-    /// One compare-and-set, tried again where the database did not say how it ended (a broken connection). The lock is
-    /// held meanwhile, and whichever try succeeds makes the others fail, so that none can take effect after the lock is
-    /// gone and a later chunk has begun.
-    pub(super) async fn advance(
-        &self,
-        upload: &Upload,
-        advance: &Advance,
-        whole: Option<&Whole>,
-    ) -> Result<(), UploadError> {
-        let state = if whole.is_some() { State::Complete } else { State::Receiving };
-        let mut unsure = None;
-        for pause in [0, 100, 500, 2000] {
-            // Even the shortest sleep lasts until the timer's next tick, a millisecond or two.
-            if pause > 0 {
-                tokio::time::sleep(Duration::from_millis(pause)).await;
-            }
-            let moved = match whole {
-                Some(Whole { sum }) => self.parts.db.complete_with(upload.id, advance, sum.as_ref()).await,
-                None => self.parts.db.advance(upload.id, advance).await,
-            };
-            match moved {
-                Ok(true) => return Ok(()),
-                Ok(false) if unsure.is_some() && self.stands_at(upload, state, advance.to).await? => return Ok(()),
-                Ok(false) => return Err(self.stopped(upload, advance).await?),
-                Err(error @ StoreError::Unavailable(_)) => unsure = Some(error),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(unsure.map_or(UploadError::Busy, UploadError::from))
-    }
-
-    async fn stands_at(&self, upload: &Upload, state: State, offset: u64) -> Result<bool, UploadError> {
-        let stands = self.parts.db.find(upload.id, upload.owner()).await?;
-        Ok(stands.is_some_and(|stands| stands.state == state && stands.offset == offset))
-    }
-
-    /// Why a move was not made: there is no room for it, or the row is elsewhere.
-    async fn stopped(&self, upload: &Upload, advance: &Advance) -> Result<UploadError, UploadError> {
-        if let Some((owner, allowance)) = advance.within
-            && self.stands_at(upload, State::Receiving, advance.from).await?
-        {
-            let beside = self.parts.db.usage(owner, upload.id, allowance.since(), advance.now).await?;
-            return Ok(Refusal::OverQuota { left_bytes: allowance.left(&beside).unwrap_or_default() }.into());
-        }
-        self.lost_race(upload).await
-    }
-
-    /// Why a compare-and-set found the row elsewhere.
-    pub(super) async fn lost_race(&self, upload: &Upload) -> Result<UploadError, UploadError> {
-        let Some(stands) = self.parts.db.find(upload.id, upload.owner()).await? else {
-            return Ok(UploadError::NotFound);
-        };
-        Ok(UploadError::Refused(match stands.state_at(self.now()) {
-            State::Receiving => Refusal::WrongOffset { offset: stands.offset },
-            State::Complete => Refusal::Complete,
-            State::Cancelled => Refusal::Cancelled,
-            State::Expired => Refusal::Expired,
-        }))
-    }
-
-    /// The digest up to the upload's offset: from the row, or once more from the bytes if the row's cannot be read.
-    pub(super) async fn running(&self, upload: &Upload) -> Result<Option<Running>, UploadError> {
-        let Some(kept) = &upload.digest else { return Ok(None) };
-        if let Some(running) = Running::restore(kept.algorithm, &kept.state) {
-            return Ok(Some(running));
-        }
-        tracing::warn!(upload.id = %upload.id, "digest state is unreadable, computing it from the bytes");
-        let fresh = Running::new(kept.algorithm);
-        rehash(&*self.parts.content, placement_of(upload)?, fresh, upload.offset).await.map(Some)
-    }
 }
 
 /// The next bytes that are durable, and the total length as known with them.
@@ -468,8 +306,4 @@ async fn pumped(pump: &mut Pump, plan: &Plan) -> Result<(Received, Option<u64>),
         Then::More | Then::CutShort(_) => plan.size,
     };
     Ok((received, size))
-}
-
-pub(super) fn keep_digest(running: &Running) -> KeptDigest {
-    KeptDigest { algorithm: running.algorithm(), state: running.save() }
 }

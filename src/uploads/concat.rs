@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 
 use super::{
     Contention, New, UploadError, Uploads,
-    append::keep_digest,
+    commit::keep_digest,
     drain::rehash,
     lock::Guard,
     meters::{Event, Outcome},

@@ -9,6 +9,7 @@
 //! owner, so "not yours" and "not there" are one answer.
 
 mod append;
+mod commit;
 mod concat;
 mod drain;
 mod finish;
