@@ -78,6 +78,11 @@ impl Upload {
         }
     }
 
+    /// Whether it is a part that takes no more bytes, and that nobody removed.
+    pub fn is_full_part(&self) -> bool {
+        self.is_part() && self.is_full()
+    }
+
     /// Whether every byte is there and nobody removed them. Its time does not matter: the bytes were acknowledged.
     fn is_full(&self) -> bool {
         self.state == State::Receiving && self.size == Some(self.offset)

@@ -9,7 +9,7 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -93,9 +93,16 @@ fn x_forwarded(headers: &HeaderMap) -> impl Iterator<Item = Hop> {
     })
 }
 
+/// What of a line can be read from its right end: what a proxy adds is ASCII, whatever a client has put before it.
+fn readable(line: &HeaderValue) -> &str {
+    let bytes = line.as_bytes();
+    let from = bytes.iter().rposition(|byte| !byte.is_ascii()).map_or(0, |at| at + 1);
+    str::from_utf8(&bytes[from..]).unwrap_or_default()
+}
+
 /// The elements of all lines of a header, the last one first (RFC 9110 §5.3).
 fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    headers.get_all(name).iter().rev().flat_map(|line| from_the_right(line.to_str().unwrap_or_default()))
+    headers.get_all(name).iter().rev().flat_map(|line| from_the_right(readable(line)))
 }
 
 /// One address, or all that begin with the same bits.
@@ -148,8 +155,6 @@ impl Serialize for Network {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     type Pairs = &'static [(&'static str, &'static str)];
@@ -181,6 +186,17 @@ mod tests {
                 host: host.map(str::to_owned),
             };
             assert_eq!(arrival, expected, "{peer} {pairs:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_do_not_hide_what_a_proxy_adds() {
+        let proxies: TrustedProxies = ["127.0.0.1".parse().expect("an address")].into_iter().collect();
+        for (name, line) in [("x-forwarded-for", &b"\xe9, 192.0.2.5"[..]), ("forwarded", b"for=\xe9, for=192.0.2.5")] {
+            let name = HeaderName::from_static(name);
+            let headers = HeaderMap::from_iter([(name, HeaderValue::from_bytes(line).expect("opaque"))]);
+            let arrival = proxies.arrival([127, 0, 0, 1].into(), &headers);
+            assert_eq!(arrival.client, Some([192, 0, 2, 5].into()));
         }
     }
 

@@ -5,6 +5,8 @@
 //! each recorded when it is durable, so that what is begun again goes on where it was. The parts stay as they are, and
 //! the reaper removes them when the upload is complete.
 
+use std::time::Duration;
+
 use futures_util::FutureExt as _;
 
 use super::{
@@ -18,7 +20,7 @@ use super::{
 use crate::{
     db::{Advance, StoreError},
     domain::{
-        Timestamp, UploadId,
+        Timestamp, UploadId, after,
         concat::{self, Gathered, MOST_PARTS, Role},
         digest::Running,
         limits::{holdable, smaller},
@@ -29,6 +31,8 @@ use crate::{
 
 /// Most bytes that are copied before they are recorded, and before somebody else may have the lock.
 const STEP_BYTES: u64 = 64 * 1024 * 1024;
+/// How long an upload waits, from one look to the next, for a part that comes late.
+const LATE: Duration = Duration::from_secs(60);
 
 impl Uploads {
     /// Makes an upload that is joined from these parts, in this order; `listed`: the list in its client's words. The same
@@ -170,10 +174,12 @@ impl Uploads {
             return Ok(upload);
         };
         let parts = self.parts.db.parts(&upload).await?;
-        match concat::gathered(&parts, *expected, self.now()) {
+        let is_late = self.any_late(&parts);
+        match concat::gathered(&parts, *expected, if is_late { upload.created } else { self.now() }) {
             Gathered::Waiting { size } if size.is_none_or(|size| self.fits(&upload, size).is_ok()) => {
                 // As long as its parts may go on, it waits for them.
-                let expires = parts.iter().map(|part| part.expires).fold(upload.expires, Timestamp::max);
+                let late = is_late.then(|| after(self.now(), LATE));
+                let expires = parts.iter().map(|part| part.expires).chain(late).fold(upload.expires, Timestamp::max);
                 Ok(Upload { size, expires, ..upload })
             }
             Gathered::Ready { size } if self.fits(&upload, size).is_ok() => {
@@ -190,6 +196,17 @@ impl Uploads {
             }
             Gathered::Waiting { .. } | Gathered::Ready { .. } | Gathered::Broken => self.give_up(&upload).await,
         }
+    }
+
+    /// Whether a request that came in time still brings bytes of a part whose time is over.
+    fn any_late(&self, parts: &[Upload]) -> bool {
+        let is_over = |part: &Upload| part.state == State::Receiving && part.state_at(self.now()) == State::Expired;
+        parts.iter().any(|part| is_over(part) && self.parts.locks.is_held(part.id))
+    }
+
+    /// Whether the upload is joined from parts of which some still come, late.
+    pub(super) async fn waits_for_late(&self, upload: &Upload) -> Result<bool, UploadError> {
+        Ok(upload.is_joined() && self.any_late(&self.parts.db.parts(upload).await?))
     }
 
     async fn is_broken(&self, upload: &Upload, expected: u64) -> Result<bool, UploadError> {

@@ -21,9 +21,10 @@ use crate::domain::{
     upload::{Plan, Refusal},
 };
 
-/// How many bytes are gathered before they are written: with less, system calls cost more than the copy; with more,
-/// nothing is gained.
+/// How many bytes are gathered before they are first written: with less, system calls cost more than the copy.
 const BATCH_BYTES: usize = 256 * 1024;
+/// How many at most. Batches of a body that keeps coming grow to it: handing one on costs the same whatever its length.
+const LARGEST_BATCH_BYTES: usize = 1024 * 1024;
 /// Smaller frames are copied: a frame is a slice of its connection's read buffer and keeps the whole of it, so that the
 /// frames of slow clients would hold many times what the budget counts.
 const SMALL_FRAME: usize = 32 * 1024;
@@ -222,12 +223,14 @@ pub(super) struct Batch {
     /// Small frames after them.
     small: BytesMut,
     pub(super) bytes: usize,
+    /// With how many bytes it is to be written.
+    full: usize,
     share: Share,
 }
 
 impl Batch {
     fn new(budget: &Budget) -> Self {
-        Self { frames: Vec::new(), small: BytesMut::new(), bytes: 0, share: budget.share() }
+        Self { frames: Vec::new(), small: BytesMut::new(), bytes: 0, full: BATCH_BYTES, share: budget.share() }
     }
 
     /// Adds a frame; gives back the batch when it is time to write it.
@@ -243,7 +246,7 @@ impl Batch {
             self.seal();
             self.frames.push(frame);
         }
-        (!fits || self.bytes >= BATCH_BYTES).then(|| self.take())
+        (!fits || self.bytes >= self.full).then(|| self.take())
     }
 
     /// Puts the small frames behind the others.
@@ -255,7 +258,9 @@ impl Batch {
 
     fn take(&mut self) -> Self {
         self.seal();
-        let fresh = Self::new(&self.share.budget);
+        // Where the budget cut this one short, the next begins small.
+        let full = if self.bytes < self.full { BATCH_BYTES } else { LARGEST_BATCH_BYTES.min(self.full * 2) };
+        let fresh = Self { full, ..Self::new(&self.share.budget) };
         std::mem::replace(self, fresh)
     }
 }

@@ -56,7 +56,11 @@ impl Reaper {
         let now = parts.clock.now();
         let completed_before = parts.settings.retain_completed.map(|kept| before(now, kept));
         let outlived = parts.db.outlived(now, completed_before, self.reach()).await?;
-        self.each(outlived, async |uploads, upload| uploads.end(&upload, State::Expired, None).await).await
+        let end = async |uploads: Uploads, upload: Upload| {
+            let waits = upload.state == State::Receiving && uploads.waits_for_late(&upload).await?;
+            if waits { Ok(false) } else { uploads.end(&upload, State::Expired, None).await }
+        };
+        self.each(outlived, end).await
     }
 
     /// Joins what a crash, or a failure, kept from being joined; ends what can never be.

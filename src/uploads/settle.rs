@@ -74,7 +74,8 @@ impl Uploads {
     ) -> Result<Upload, UploadError> {
         if !upload.is_to_be_completed(as_of) {
             return match upload.state_at(self.now()) {
-                State::Expired => Err(Refusal::Expired.into()),
+                // What it belongs to takes every byte that was acknowledged.
+                State::Expired if !upload.is_full_part() => Err(Refusal::Expired.into()),
                 _ => Ok(upload),
             };
         }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use chunkgate::config::RealmSettings;
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{CHUNK, Tus, tus};
 use crate::support::{
@@ -296,5 +297,27 @@ async fn a_realms_prefix_stays_in_every_url() {
     there.join(&list[1..2]).await.expect(404);
     there.join(&list).await.expect(404);
     here.assert_content(&here.path(&here.join(&list).await.expect(201)), b"012").await;
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_part_that_came_in_time_may_end_late_whoever_looks_meanwhile() {
+    let app = TestApp::start().await;
+    let tus = tus(&app).await;
+    let part = tus.create(&[("Upload-Length", "10"), ("Upload-Concat", "partial")]).await;
+    let path = tus.create(&[("Upload-Concat", &format!("final;{part}"))]).await;
+    let mut late = tus.stalled(&part, 0, 10, b"0123").await;
+    until("the first bytes", async || {
+        (tus.head(&part).await.expect(200).header("upload-offset") == Some("4")).then_some(())
+    })
+    .await;
+    app.clock.advance(Duration::from_secs(25 * 60 * 60));
+    tus.head(&path).await.expect(200);
+    tus.0.get(&path).await.expect(409);
+    late.write_all(b"456789").await.expect("sent");
+    let mut answer = [0; 64];
+    let read = late.read(&mut answer).await.expect("an answer");
+    assert!(String::from_utf8_lossy(&answer[..read]).contains("204"));
+    assert_eq!(tus.0.get(&path).await.expect(200).bytes, b"0123456789");
     app.stop().await;
 }
