@@ -60,7 +60,7 @@ impl Uploads {
     /// Makes an upload without bytes.
     ///
     /// # Errors
-    /// A [`Refusal`] of the size, [`UploadError::Forbidden`], [`UploadError::NonceRequired`], [`UploadError::Replayed`], or a
+    /// A [`upload::Refusal`] of the size, [`UploadError::Forbidden`], [`UploadError::NonceRequired`], [`UploadError::Replayed`], or a
     /// store's failure.
     pub async fn create(&self, by: &Principal, new: New, size: Option<u64>) -> Result<Upload, UploadError> {
         let claim = Claim { at: upload::At::Exactly(0), length: Some(0), size, last: false };
