@@ -131,33 +131,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::{after, limits::Kept};
+    use crate::domain::{after, upload::tests::receiving};
 
     fn part(offset: u64, size: Option<u64>) -> Upload {
-        let created = Timestamp::UNIX_EPOCH;
-        Upload {
-            id: UploadId::new(),
-            owner: None,
-            filename: String::new(),
-            content_type: None,
-            state: State::Receiving,
-            offset,
-            size,
-            digest: None,
-            expected: None,
-            sum: None,
-            placement: Some(Placement(format!("{offset}"))),
-            tail_start: 0,
-            max_bytes: None,
-            metadata: None,
-            completes: false,
-            role: Some(Role::Part { of: None }),
-            kept: Kept::default(),
-            created,
-            updated: created,
-            expires: after(created, Duration::from_secs(60)),
-            ended: None,
-        }
+        let placement = Some(Placement(format!("{offset}")));
+        Upload { placement, role: Some(Role::Part { of: None }), ..receiving(offset, size) }
     }
 
     #[test]

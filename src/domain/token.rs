@@ -176,7 +176,7 @@ fn mac_of(key: &TokenKey, claim: &[u8]) -> Hmac<Sha256> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{principal::Scope, signing};
+    use crate::domain::{principal::Scope, signing, upload::tests::receiving};
     use proptest::prelude::*;
 
     fn key(number: u32) -> TokenKey {
@@ -249,29 +249,8 @@ mod tests {
 
     fn upload(expires: u64) -> Upload {
         let created = token().issued;
-        Upload {
-            id: UploadId::new(),
-            owner: None,
-            filename: String::new(),
-            content_type: None,
-            state: State::Receiving,
-            offset: 0,
-            size: None,
-            digest: None,
-            expected: None,
-            sum: None,
-            placement: None,
-            tail_start: 0,
-            max_bytes: None,
-            metadata: None,
-            completes: false,
-            role: None,
-            kept: Default::default(),
-            created,
-            updated: created,
-            expires: after(created, Duration::from_secs(expires)),
-            ended: None,
-        }
+        let expires = after(created, Duration::from_secs(expires));
+        Upload { created, updated: created, expires, ..receiving(0, None) }
     }
 
     #[test]

@@ -450,7 +450,7 @@ impl Plan {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
@@ -461,7 +461,8 @@ mod tests {
         Claim { at: At::Exactly(at), length: Some(length), size: Some(size), last: false }
     }
 
-    fn receiving(offset: u64, size: Option<u64>) -> Upload {
+    /// An upload of nobody with a minute to go.
+    pub(in crate::domain) fn receiving(offset: u64, size: Option<u64>) -> Upload {
         let created = Timestamp::UNIX_EPOCH;
         Upload {
             id: UploadId::new(),
