@@ -244,7 +244,7 @@ fn state(app: &Here, upload: &Upload) -> Result<UploadState, Wire> {
 
 /// Where the upload stands after a refusal, so that a client need not ask.
 async fn standing(app: &Here, by: &Principal, error: &Wire, id: Option<UploadId>) -> Option<u64> {
-    let tells = matches!(error, Wire::Upload(UploadError::Refused(_) | UploadError::Body(_)));
+    let tells = matches!(error, Wire::Upload(UploadError::Refused(_) | UploadError::Body(_) | UploadError::Full));
     let upload = app.uploads.settled(by, id.filter(|_| tells)?).await.ok()?;
     let state = state(app, &upload).ok()?;
     tells_offset(&upload, state).then_some(upload.offset)
