@@ -26,6 +26,7 @@ mod outage;
 mod resume;
 mod secrets;
 mod shutdown;
+mod small_disk;
 mod stage;
 mod tus;
 

@@ -1,34 +1,18 @@
 //! A full disk: the chunk is refused with 507, the upload stays as it was, and the same chunk is taken once there is room.
 //!
-//! The disk is a tmpfs of 8 MiB in a mount namespace of the service's own. Where that is not permitted, a limit on the
-//! length of files stands in for it.
-
-use std::{path::Path, process::Command};
+//! Where a small disk is not permitted, a limit on the length of files stands in for it.
 
 use bytes::Bytes;
 
 use super::{
     client::{Client, Span, pieces},
     say,
+    small_disk::{short_files, skipped, small_disk},
     stage::Stage,
 };
 use crate::support::{Answer, md5, noise};
 
 const MIB: usize = 1024 * 1024;
-/// Mounts the folder `$1`, then becomes the command after it.
-const ON_A_SMALL_DISK: &str = r#"mount -t tmpfs -o size=8m tmpfs "$1" && shift && exec "$@""#;
-/// Limits files to 3 MiB (in blocks of 512 bytes), then becomes the command. The signal would end the service.
-pub(super) const WITH_SHORT_FILES: &str = r#"trap "" XFSZ; ulimit -f 6144; exec "$@""#;
-
-pub(super) fn words(words: &[&str]) -> Vec<String> {
-    words.iter().map(|word| (*word).to_owned()).collect()
-}
-
-fn may_mount(folder: &Path) -> bool {
-    let folder = folder.display().to_string();
-    let tried = Command::new("unshare").args(["-m", "sh", "-c", ON_A_SMALL_DISK, "sh", &folder, "true"]).output();
-    tried.is_ok_and(|tried| tried.status.success())
-}
 
 /// The upload that meets the full disk: two chunks of 2 MiB.
 struct Victim {
@@ -88,17 +72,16 @@ async fn on_a_small_disk(shared: bool) {
         stage.set("STORAGE__LOCAL__PATH", &disk.join("files").display().to_string());
         stage.set("DATABASE__URL", &format!("sqlite:{}", disk.join("chunkgate.db").display()));
     }
-    if !may_mount(&disk) {
+    let Some(below) = small_disk(&disk) else {
         stage.close().await;
         return if shared {
-            say("SKIPPED disk full: database on the full disk: mounting is not permitted");
-            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "it must run where CI=true");
+            skipped("database on the full disk");
         } else {
             say("disk full: mounting is not permitted, a limit on the length of files stands in");
             with_short_files().await
         };
-    }
-    stage.below = words(&["unshare", "-m", "sh", "-c", ON_A_SMALL_DISK, "sh", &disk.display().to_string()]);
+    };
+    stage.below = below;
     stage.start_identity().await;
     stage.start().await;
     let client = stage.client();
@@ -116,7 +99,7 @@ async fn on_a_small_disk(shared: bool) {
 
 async fn with_short_files() {
     let mut stage = Stage::set_up(&[]).await;
-    stage.below = words(&["sh", "-c", WITH_SHORT_FILES, "sh"]);
+    stage.below = short_files();
     stage.start_identity().await;
     stage.start().await;
     let victim = Victim::begin(stage.client()).await;

@@ -1,15 +1,17 @@
 //! tus uploads in long requests. `kill -9` in the middle of one: what HEAD told before is there afterwards, and the client
-//! goes on from there to the same content. A file that may not grow: 507, and the same.
+//! goes on from there to the same content. A file that may not grow, and a full disk: 507, and the same.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use sha2::{Digest as _, Sha256};
 
 use super::{
     client::{Client, pieces},
-    disk_full::{WITH_SHORT_FILES, words},
     say, seed,
+    small_disk::{short_files, skipped, small_disk},
     stage::Stage,
 };
 use crate::support::{Answer, noise};
@@ -32,6 +34,17 @@ impl Streamed {
         Self { source, path: location[at..].to_owned() }
     }
 
+    /// One that is there.
+    async fn sent(client: &Client, source: Bytes) -> Self {
+        let upload = Self::begin(client, source).await;
+        upload.go(client, Duration::ZERO).await.expect("an answer").expect(204);
+        upload
+    }
+
+    async fn removed(self, client: &Client) {
+        client.send(tus(client, "DELETE", &self.path)).await.expect("an answer").expect(204);
+    }
+
     /// Where HEAD says that it stands.
     async fn stands_at(&self, client: &Client) -> reqwest::Result<usize> {
         let told = client.send(tus(client, "HEAD", &self.path)).await?.expect(200);
@@ -41,13 +54,35 @@ impl Streamed {
     /// Sends what is missing, as fast as `pause` lets it.
     async fn go(&self, client: &Client, pause: Duration) -> reqwest::Result<Answer> {
         let offset = self.stands_at(client).await?;
-        let body = pieces(self.source.slice(offset..), pause);
-        let request = tus(client, "PATCH", &self.path)
+        client.send(self.patch(client, offset..self.source.len(), pause)).await
+    }
+
+    /// A request with these bytes.
+    fn patch(&self, client: &Client, bytes: Range<usize>, pause: Duration) -> reqwest::RequestBuilder {
+        let (offset, length) = (bytes.start, bytes.len());
+        let body = pieces(self.source.slice(bytes), pause);
+        tus(client, "PATCH", &self.path)
             .header("Upload-Offset", offset)
             .header("Content-Type", "application/offset+octet-stream")
-            .header("Content-Length", self.source.len() - offset)
-            .body(reqwest::Body::wrap_stream(futures_util::StreamExt::map(body, Ok::<_, std::io::Error>)));
-        client.send(request).await
+            .header("Content-Length", length)
+            .body(reqwest::Body::wrap_stream(futures_util::StreamExt::map(body, Ok::<_, std::io::Error>)))
+    }
+
+    /// The same, with what its bytes hash to.
+    fn checked(&self, client: &Client, bytes: Range<usize>) -> reqwest::RequestBuilder {
+        let sum = BASE64.encode(Sha256::digest(&self.source[bytes.clone()]));
+        self.patch(client, bytes, Duration::ZERO).header("Upload-Checksum", format!("sha256 {sum}"))
+    }
+
+    /// The answer says that there is no space, and where the upload stands, as HEAD does. Where that is.
+    async fn met_the_end_of_the_disk(&self, client: &Client, answer: Answer) -> usize {
+        let answer = answer.expect(507);
+        assert_eq!(answer.json()["code"], "disk_full");
+        assert_eq!(answer.header("tus-resumable"), Some("1.0.0"));
+        assert_eq!(answer.header("retry-after"), None, "nobody knows when there is room");
+        let told: usize = answer.header("upload-offset").expect("an offset").parse().expect("a number");
+        assert_eq!(self.stands_at(client).await.expect("an answer"), told);
+        told
     }
 
     /// The bytes up to `offset` are on disk as they were sent.
@@ -112,7 +147,7 @@ async fn what_was_told_before_a_kill_is_there_after_it() {
 #[ignore = "a long proof"]
 async fn a_file_that_may_not_grow_is_507_and_costs_nothing() {
     let mut stage = Stage::set_up(&[]).await;
-    stage.below = words(&["sh", "-c", WITH_SHORT_FILES, "sh"]);
+    stage.below = short_files();
     stage.start_identity().await;
     stage.start().await;
     let (client, first) = (stage.client(), 2 * MIB);
@@ -122,9 +157,8 @@ async fn a_file_that_may_not_grow_is_507_and_costs_nothing() {
     upload.go(&client, Duration::ZERO).await.expect("an answer").expect(204);
     upload.source = whole;
     for _ in 0..3 {
-        let refused = upload.go(&client, Duration::ZERO).await.expect("an answer").expect(507);
-        assert_eq!(refused.header("retry-after"), None, "nobody knows when there is room");
-        let stands = upload.stands_at(&client).await.expect("an answer");
+        let refused = upload.go(&client, Duration::ZERO).await.expect("an answer");
+        let stands = upload.met_the_end_of_the_disk(&client, refused).await;
         assert!((first..=3 * MIB).contains(&stands), "{stands}");
         upload.is_kept(&stage, stands);
     }
@@ -133,5 +167,64 @@ async fn a_file_that_may_not_grow_is_507_and_costs_nothing() {
     stage.start().await;
     upload.go(&stage.client(), Duration::ZERO).await.expect("an answer").expect(204);
     upload.is_whole(&stage.client()).await;
+    stage.close().await;
+}
+
+/// A service whose files lie on a disk of 8 MiB, with an upload that takes up 9/2 of them.
+async fn on_a_small_disk(proof: &str) -> Option<(Stage, Client, Streamed)> {
+    let mut stage = Stage::set_up(&[]).await;
+    let disk = stage.storage();
+    std::fs::create_dir_all(&disk).expect("a folder");
+    let Some(below) = small_disk(&disk) else {
+        stage.close().await;
+        skipped(proof);
+        return None;
+    };
+    stage.below = below;
+    stage.start_identity().await;
+    stage.start().await;
+    let client = stage.client();
+    let filler = Streamed::sent(&client, noise(33, 9 * MIB / 2).into()).await;
+    Some((stage, client, filler))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a long proof"]
+async fn a_disk_that_fills_up_keeps_what_arrived() {
+    let Some((stage, client, filler)) = on_a_small_disk("tus: a full disk").await else { return };
+    let upload = Streamed::begin(&client, noise(34, 6 * MIB).into()).await;
+    let mut stands = 0;
+    for _ in 0..3 {
+        // From where the last answer told, without asking.
+        let request = upload.patch(&client, stands..upload.source.len(), Duration::ZERO);
+        let told = upload.met_the_end_of_the_disk(&client, client.send(request).await.expect("an answer")).await;
+        assert!((stands..=7 * MIB / 2).contains(&told), "{told} after {stands}");
+        stands = told;
+    }
+    assert!(stands >= MIB, "{stands} of {} were kept", 7 * MIB / 2);
+    filler.removed(&client).await;
+    let rest = upload.patch(&client, stands..upload.source.len(), Duration::ZERO);
+    client.send(rest).await.expect("an answer").expect(204);
+    upload.is_whole(&client).await;
+    say(&format!("tus: a disk was full with {stands} bytes of an upload on it, which went on from there"));
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a long proof"]
+async fn a_full_disk_admits_nothing_of_a_request_with_a_checksum_and_gets_its_space_back() {
+    let Some((stage, client, filler)) = on_a_small_disk("tus: a checksum and a full disk").await else { return };
+    let (upload, first) = (Streamed::begin(&client, noise(35, 6 * MIB).into()).await, 2 * MIB);
+    client.send(upload.checked(&client, 0..first)).await.expect("an answer").expect(204);
+    for _ in 0..3 {
+        let refused = client.send(upload.checked(&client, first..upload.source.len())).await.expect("an answer");
+        assert_eq!(upload.met_the_end_of_the_disk(&client, refused).await, first);
+        // Of 3/2 MiB that were free, all but a little is free again.
+        let another = Streamed::sent(&client, noise(36, 5 * MIB / 4).into()).await;
+        another.removed(&client).await;
+    }
+    filler.removed(&client).await;
+    client.send(upload.checked(&client, first..upload.source.len())).await.expect("an answer").expect(204);
+    upload.is_whole(&client).await;
     stage.close().await;
 }
