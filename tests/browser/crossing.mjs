@@ -1,5 +1,6 @@
 // What the tests of tus clients run on: a page on `localhost`, the service on `127.0.0.1`, which to a browser is another
-// site, and a line between them that can be held in the middle of a body, or cut.
+// site, and a line between them that can be held in the middle of a body, or cut. A file of tests has one of them, which
+// is as new for each test.
 //
 // The line knows nothing of HTTP, so that what passes is what the browser and the service say to each other. What is sent
 // is read off the browser.
@@ -10,11 +11,12 @@ import { readFileSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
 import path from "node:path";
+import { after, afterEach, before } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { createSigner, httpbis } from "http-message-signatures";
 
-import { Demo, USER, documented, gate, openPage, signed, startBrowser, temporary } from "./support.mjs";
+import { Demo, USER, documented, gate, openPage, signed, startBrowser, temporary, until } from "./support.mjs";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const EVENTS = "what-tells-the-demo-of-events";
@@ -42,7 +44,7 @@ async function json(request) {
 }
 
 const listening = (server) => new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server.address().port)));
-export const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
+const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 
 /** Comes true when the bytes are out of this process's hands, or the socket is closed. */
 const passed = (socket, bytes) => new Promise((resolve) => (socket.destroyed ? resolve() : socket.write(bytes, () => resolve())));
@@ -132,27 +134,44 @@ class Line {
 export class Crossing {
   /** Requests that the browser made, in order: `{ method, path, offset, headers, status, granted }`. */
   sent = [];
+  /** The page that is open. */
+  page = null;
   demo;
   line;
   browser;
+  #origin;
   #site;
-  #made;
+  /** What the site has for these tests alone, by name. */
+  #made = new Map();
 
-  /** `made` gives files of the page that are made for the test, by their names; `settings` are further ones of the service. */
-  static async start(made = {}, settings = "") {
-    const crossing = new Crossing();
-    crossing.#made = made;
-    crossing.#site = http.createServer((request, response) => crossing.#serve(request, response).catch(() => response.destroy()));
-    crossing.page = `http://localhost:${await listening(crossing.#site)}`;
-    const config = path.join(temporary("config"), "chunkgate.toml");
-    writeFileSync(config, `[cors]\nallowed_origins = "${crossing.page}"\n[identity]\nevents_token = "${EVENTS}"\n${settings}`);
-    crossing.demo = await Demo.start(["--config", config]);
-    crossing.line = await Line.to(crossing.demo.url);
-    crossing.browser = await startBrowser();
-    return crossing;
+  /** For the tests of a file. `made` makes files of the site, by their names; `settings` are further ones of the service. */
+  constructor(made = {}, settings = "") {
+    before(() => this.#start(made, settings));
+    afterEach(() => this.#clear());
+    after(() => this.#stop());
   }
 
-  async stop() {
+  async #start(made, settings) {
+    this.#site = http.createServer((request, response) => this.#serve(request, response).catch(() => response.destroy()));
+    this.#origin = `http://localhost:${await listening(this.#site)}`;
+    const config = path.join(temporary("config"), "chunkgate.toml");
+    const identity = `[identity]\nevents_token = "${EVENTS}"`;
+    writeFileSync(config, `[cors]\nallowed_origins = "${this.#origin}"\n${identity}\n${settings}`);
+    this.demo = await Demo.start(["--config", config]);
+    this.line = await Line.to(this.demo.url);
+    for (const [name, make] of Object.entries(made)) this.#made.set(name, await make(this));
+    this.browser = await startBrowser();
+  }
+
+  async #clear() {
+    this.line.mend();
+    await this.page?.evaluate(() => localStorage.clear());
+    await this.page?.close();
+    this.page = null;
+    this.sent = [];
+  }
+
+  async #stop() {
     await this.browser?.close();
     this.line?.close();
     this.#site?.closeAllConnections();
@@ -166,18 +185,19 @@ export class Crossing {
   }
 
   async #serve(request, response) {
-    const { pathname } = new URL(request.url, this.page);
+    const { pathname } = new URL(request.url, this.#origin);
     if (pathname === "/sign") return response.end(JSON.stringify(signed()));
     if (pathname === "/sign-message") return response.end(JSON.stringify(await signedMessage(await json(request))));
     response.setHeader("Content-Type", TYPES[path.extname(pathname)] ?? "application/octet-stream");
     const library = pathname.startsWith("/modules/");
     const file = library ? `node_modules/${pathname.slice("/modules/".length)}` : `site${pathname}`;
-    response.end(this.#made[pathname.slice(1)]?.(this) ?? readFileSync(path.join(HERE, file)));
+    response.end(this.#made.get(pathname.slice(1)) ?? readFileSync(path.join(HERE, file)));
   }
 
-  /** A page of the site. What it asks of the service is noted. */
+  /** Opens a page of the site. What it asks of the service is noted. */
   async open(name) {
     const page = await openPage(this.browser);
+    this.page = page;
     const notes = new Map();
     page.on("request", (request) => {
       const { origin, pathname } = new URL(request.url());
@@ -191,8 +211,33 @@ export class Crossing {
       const note = notes.get(response.request());
       if (note) Object.assign(note, { status: response.status(), granted: response.headers()["access-control-allow-origin"] });
     });
-    await page.goto(`${this.page}/${name}?service=${encodeURIComponent(this.service)}`);
-    return page;
+    await page.goto(`${this.#origin}/${name}?service=${encodeURIComponent(this.service)}`);
+  }
+
+  /** The page with tus-js-client anew, with the file chosen. */
+  async choose(file) {
+    await this.open("tus.html");
+    await this.page.setInputFiles("#file", file.path);
+  }
+
+  /** In that page: begins to send the file. */
+  begin(options = {}) {
+    return this.page.evaluate((options) => begin(options), options);
+  }
+
+  /** In that page: how it ended. */
+  outcome() {
+    return until(() => this.page.evaluate(() => outcome), "the upload's end");
+  }
+
+  /** Waits until the file is there; gives its id. */
+  async completed(file) {
+    const { url, why } = await this.outcome();
+    assert.ok(url, why);
+    assert.ok(url.startsWith(`${this.service}/files/`), url);
+    await this.assertStored(idOf(url), file);
+    for (const { method, status, granted } of this.sent) if (status) assert.equal(granted, this.#origin, method);
+    return idOf(url);
   }
 
   /** Methods of what was sent, in order. */
@@ -211,20 +256,24 @@ export class Crossing {
     assert.equal((await answer.json()).events?.[0].outcome, "applied");
   }
 
-  /** Asserts that what lies on the service's disk is the file, and that the page was told its name. */
-  async assertStored(id, file) {
-    const upload = await this.demo.status(id);
-    assert.deepEqual([upload.state, upload.filename, upload.size], ["complete", file.name, file.bytes.length]);
-    this.assertBytes(id, file);
+  /** The upload as native JSON shows it. Asked by v2, which every service takes. */
+  async status(id) {
+    const url = `${this.demo.url}/api/v1/uploads/${id}`;
+    return (await fetch(url, { headers: await signedMessage({ method: "GET", url, headers: {} }) })).json();
   }
 
-  /** Asserts that what lies on the disk is the file. */
-  assertBytes(id, file) {
+  /** Asserts that what lies on the service's disk is the file, and that the page was told its name. */
+  async assertStored(id, file) {
+    const upload = await this.status(id);
+    assert.deepEqual([upload.state, upload.filename, upload.size], ["complete", file.name, file.bytes.length]);
     const stored = this.demo.filesOf(id);
     assert.equal(stored.length, 1, `one file of ${id}, found ${stored}`);
     assert.equal(sha256(readFileSync(stored[0])), sha256(file.bytes), "the stored file is another");
   }
 }
+
+/** The upload that is at this URL. */
+export const idOf = (url) => url.split("/").at(-1);
 
 /** Code of `proto-docs/tus.md` as it stands there, but for the service's address. */
 export function recipe(mark, { service }) {

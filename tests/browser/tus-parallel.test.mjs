@@ -2,7 +2,7 @@
 // once and is put together by the service (concatenation).
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
+import { test } from "node:test";
 
 import { Crossing, recipe } from "./crossing.mjs";
 import { makeFile, temporary, until } from "./support.mjs";
@@ -10,57 +10,32 @@ import { makeFile, temporary, until } from "./support.mjs";
 const STREAMS = 4;
 const SIZE = 8 * 1024 * 1024 + 17;
 const folder = temporary("files");
-let crossing, page;
-
-before(async () => {
-  crossing = await Crossing.start({ "recipe.js": (at) => recipe("proof", at) });
-});
-after(() => crossing?.stop());
-afterEach(async () => {
-  crossing.line.mend();
-  await page?.evaluate(() => localStorage.clear());
-  await page?.close();
-  crossing.sent = [];
-});
-
-async function choose(file) {
-  page = await crossing.open("tus.html");
-  await page.setInputFiles("#file", file.path);
-}
-
-/** Waits for the end of the upload as a whole; gives its id. */
-async function completed(file) {
-  const { url, why } = await until(() => page.evaluate(() => outcome), "the upload's end");
-  assert.ok(url, why);
-  const id = url.split("/").at(-1);
-  await crossing.assertStored(id, file);
-  return id;
-}
+const crossing = new Crossing({ "recipe.js": (at) => recipe("proof", at) });
 
 const posts = () => crossing.sent.filter(({ method }) => method === "POST").map(({ headers }) => headers["upload-concat"]);
 
 test("a file goes up in four streams", async () => {
   const file = makeFile(folder, "parallel ä.bin", SIZE);
-  await choose(file);
-  await page.evaluate((parallelUploads) => begin({ parallelUploads }), STREAMS);
-  await completed(file);
+  await crossing.choose(file);
+  await crossing.begin({ parallelUploads: STREAMS });
+  await crossing.completed(file);
   assert.deepEqual(posts().slice(0, STREAMS), Array(STREAMS).fill("partial"));
   const [, urls] = /^final;(.+)$/.exec(posts()[STREAMS]);
   assert.equal(new Set(urls.split(" ")).size, STREAMS);
   assert.equal(posts().length, STREAMS + 1);
-  assert.deepEqual(page.wrong, []);
+  assert.deepEqual(crossing.page.wrong, []);
 });
 
 test("four streams go on after the cable was pulled, none from its beginning", async () => {
   const file = makeFile(folder, "parallel cut.bin", SIZE);
   const line = crossing.line.holdAfter(SIZE >> 1);
-  await choose(file);
-  await page.evaluate((parallelUploads) => begin({ parallelUploads }), STREAMS);
+  await crossing.choose(file);
+  await crossing.begin({ parallelUploads: STREAMS });
   await line.reached;
   crossing.line.cut();
   await until(() => crossing.sent.at(-1).method === "HEAD", "a try that fails");
   crossing.line.mend();
-  await completed(file);
+  await crossing.completed(file);
   assert.equal(posts().length, STREAMS + 1, "nothing was begun anew");
   const begun = crossing.sent.filter(({ method, offset, status }) => method === "PATCH" && offset === "0" && status === 204);
   assert.ok(begun.length < STREAMS, "what had arrived is not sent again");
@@ -69,14 +44,14 @@ test("four streams go on after the cable was pulled, none from its beginning", a
 test("four streams, left and gone on with after the page was loaded anew", async () => {
   const file = makeFile(folder, "parallel reloaded.bin", SIZE);
   const line = crossing.line.holdAfter(SIZE >> 1);
-  await choose(file);
-  await page.evaluate((parallelUploads) => begin({ parallelUploads }), STREAMS);
+  await crossing.choose(file);
+  await crossing.begin({ parallelUploads: STREAMS });
   await line.reached;
-  await until(() => page.evaluate(() => localStorage.length === 1), "the browser knows every stream's URL");
-  await page.reload();
+  await until(() => crossing.page.evaluate(() => localStorage.length === 1), "the browser knows every stream's URL");
+  await crossing.page.reload();
   line.drop();
-  await page.setInputFiles("#file", file.path);
-  await page.evaluate((parallelUploads) => goOn({ parallelUploads }), STREAMS);
-  await completed(file);
+  await crossing.page.setInputFiles("#file", file.path);
+  await crossing.page.evaluate((parallelUploads) => goOn({ parallelUploads }), STREAMS);
+  await crossing.completed(file);
   assert.equal(posts().filter((concat) => concat === "partial").length, STREAMS, "nothing was begun anew");
 });

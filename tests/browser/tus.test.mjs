@@ -2,7 +2,7 @@
 // what lies on the service's disk is compared with the file.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 
 import { Crossing, recipe } from "./crossing.mjs";
 import { makeFile, temporary, until } from "./support.mjs";
@@ -10,45 +10,15 @@ import { makeFile, temporary, until } from "./support.mjs";
 const MEGABYTE = 1024 * 1024;
 const SIZE = 6 * MEGABYTE + 17;
 const folder = temporary("files");
-let crossing, page;
-
-before(async () => {
-  crossing = await Crossing.start({
-    "recipe.js": (at) => `${recipe("proof", at)}
-      async function documentedUpload(file) {
-        ${recipe("tus-js-client", at)}
-        return upload;
-      }`,
-  });
-});
-after(() => crossing?.stop());
-afterEach(async () => {
-  crossing.line.mend();
-  await page?.evaluate(() => localStorage.clear());
-  await page?.close();
-  crossing.sent = [];
+const crossing = new Crossing({
+  "recipe.js": (at) => `${recipe("proof", at)}
+    async function documentedUpload(file) {
+      ${recipe("tus-js-client", at)}
+      return upload;
+    }`,
 });
 
-/** The page anew, with the file chosen. */
-async function choose(file) {
-  page = await crossing.open("tus.html");
-  await page.setInputFiles("#file", file.path);
-}
-
-const begin = (options = {}) => page.evaluate((options) => begin(options), options);
-const idOf = (url) => url.split("/").at(-1);
-const outcome = () => until(() => page.evaluate(() => outcome), "the upload's end");
 const offsets = () => crossing.sent.filter(({ method }) => method === "PATCH").map(({ offset }) => Number(offset));
-
-/** Waits for the upload's end; gives its id. */
-async function completed(file) {
-  const { url, why } = await outcome();
-  assert.ok(url, why);
-  assert.ok(url.startsWith(`${crossing.service}/files/`), url);
-  await crossing.assertStored(idOf(url), file);
-  for (const { method, status, granted } of crossing.sent) if (status) assert.equal(granted, crossing.page, method);
-  return idOf(url);
-}
 
 /** The only upload there is that still grows. */
 const growing = async () => (await crossing.demo.list("receiving")).at(0);
@@ -62,19 +32,19 @@ describe("a file goes up", () => {
   ]) {
     test(how, async () => {
       const file = makeFile(folder, "whole ä.bin", SIZE);
-      await choose(file);
-      await begin(options);
-      await completed(file);
+      await crossing.choose(file);
+      await crossing.begin(options);
+      await crossing.completed(file);
       assert.deepEqual(crossing.methods(), methods);
-      assert.deepEqual(page.wrong, []);
+      assert.deepEqual(crossing.page.wrong, []);
     });
   }
 
   test("from a stream, whose length is told at its end", async () => {
     const file = makeFile(folder, "streamed.bin", SIZE);
-    await choose(file);
-    await page.evaluate((chunkSize) => begin({ uploadLengthDeferred: true, chunkSize }, streamed()), 2 * MEGABYTE);
-    await completed(file);
+    await crossing.choose(file);
+    await crossing.page.evaluate((chunkSize) => begin({ uploadLengthDeferred: true, chunkSize }, streamed()), 2 * MEGABYTE);
+    await crossing.completed(file);
     const [first] = crossing.sent;
     assert.deepEqual([first.headers["upload-defer-length"], first.headers["upload-length"]], ["1", undefined]);
     assert.equal(crossing.sent.at(-1).headers["upload-length"], String(SIZE));
@@ -82,16 +52,16 @@ describe("a file goes up", () => {
 
   test("though it is empty", async () => {
     const file = makeFile(folder, "empty.bin", 0);
-    await choose(file);
-    await begin();
-    await completed(file);
+    await crossing.choose(file);
+    await crossing.begin();
+    await crossing.completed(file);
   });
 
   test("signed once, and then under its token", async () => {
     const file = makeFile(folder, "proved.bin", SIZE);
-    await choose(file);
-    await begin({ chunkSize: 2 * MEGABYTE });
-    await completed(file);
+    await crossing.choose(file);
+    await crossing.begin({ chunkSize: 2 * MEGABYTE });
+    await crossing.completed(file);
     const proofs = crossing.sent.map(({ headers }) => ["x-signature", "upload-token"].filter((name) => name in headers));
     assert.deepEqual(proofs, [["x-signature"], ...Array(4).fill(["upload-token"])]);
   });
@@ -99,10 +69,10 @@ describe("a file goes up", () => {
 
 describe("what is interrupted goes on", () => {
   /** Begins, and waits until so many bytes have passed and the service has them. */
-  async function half(file, more) {
+  async function half(file) {
     const line = crossing.line.holdAfter(SIZE >> 1);
-    await choose(file);
-    await (more ? more() : begin());
+    await crossing.choose(file);
+    await crossing.begin();
     await line.reached;
     const { id } = await until(growing, "the upload");
     return { id, line };
@@ -121,21 +91,21 @@ describe("what is interrupted goes on", () => {
   test("after a pause", async () => {
     const file = makeFile(folder, "paused.bin", SIZE);
     const { id, line } = await half(file);
-    await page.evaluate(() => current.abort());
+    await crossing.page.evaluate(() => current.abort());
     line.drop();
-    await page.evaluate(() => current.start());
-    assert.equal(await completed(file), id);
+    await crossing.page.evaluate(() => current.start());
+    assert.equal(await crossing.completed(file), id);
     wentOn(id);
   });
 
   test("after the page was loaded anew", async () => {
     const file = makeFile(folder, "reloaded.bin", SIZE);
     const { id, line } = await half(file);
-    await page.reload();
+    await crossing.page.reload();
     line.drop();
-    await page.setInputFiles("#file", file.path);
-    await page.evaluate(() => goOn({}));
-    assert.equal(await completed(file), id);
+    await crossing.page.setInputFiles("#file", file.path);
+    await crossing.page.evaluate(() => goOn({}));
+    assert.equal(await crossing.completed(file), id);
     wentOn(id);
   });
 
@@ -145,7 +115,7 @@ describe("what is interrupted goes on", () => {
     crossing.line.cut();
     await until(() => crossing.sent.at(-1).method === "HEAD", "a try that fails");
     crossing.line.mend();
-    assert.equal(await completed(file), id);
+    assert.equal(await crossing.completed(file), id);
     wentOn(id);
   });
 
@@ -156,19 +126,19 @@ describe("what is interrupted goes on", () => {
     crossing.line.cut();
     await crossing.demo.start();
     crossing.line.mend();
-    assert.equal(await completed(file), id);
+    assert.equal(await crossing.completed(file), id);
     assert.equal(crossing.methods().filter((method) => method === "POST").length, 1, "one upload was made");
   });
 
   test("with a signature, after its token was over", async () => {
     const file = makeFile(folder, "token.bin", SIZE);
-    await choose(file);
+    await crossing.choose(file);
     const line = crossing.line.holdAfter(2 * MEGABYTE - 4096);
-    await page.evaluate((chunkSize) => begin({ chunkSize, onShouldRetry: isOver }), 2 * MEGABYTE);
+    await crossing.page.evaluate((chunkSize) => begin({ chunkSize, onShouldRetry: isOver }), 2 * MEGABYTE);
     await line.reached;
     await crossing.endTokens();
     line.open();
-    const id = await completed(file);
+    const id = await crossing.completed(file);
     // The chunk on its way was proved when it began. The next one is refused, asked about, and sent under a signature.
     const proved = crossing.sent.map(({ method, status, headers }) => [method, status, "upload-token" in headers]);
     assert.deepEqual(proved.slice(0, 5), [
@@ -186,11 +156,11 @@ describe("what is interrupted goes on", () => {
 test("what is given up is gone", async () => {
   const file = makeFile(folder, "terminated.bin", SIZE);
   const line = crossing.line.holdAfter(SIZE >> 1);
-  await choose(file);
-  await begin();
+  await crossing.choose(file);
+  await crossing.begin();
   await line.reached;
   const { id } = await until(growing, "the upload");
-  await page.evaluate(() => current.abort(true));
+  await crossing.page.evaluate(() => current.abort(true));
   line.open();
   assert.equal(crossing.sent.at(-1).method, "DELETE");
   assert.equal((await crossing.demo.status(id)).code, "cancelled");
@@ -200,30 +170,30 @@ test("what is given up is gone", async () => {
 describe("the page of documents", () => {
   test("says what to write, and a file goes up", async () => {
     const file = makeFile(folder, "documented.bin", SIZE);
-    await choose(file);
-    await page.evaluate(() => asDocumented());
+    await crossing.choose(file);
+    await crossing.page.evaluate(() => asDocumented());
     const { id } = await until(async () => (await crossing.demo.list("complete")).find(({ filename }) => filename === file.name), "the end");
     await crossing.assertStored(id, file);
     assert.deepEqual(crossing.methods(), ["POST", "PATCH"]);
-    assert.deepEqual(page.wrong, []);
+    assert.deepEqual(crossing.page.wrong, []);
   });
 
   test("and it goes on after the page was closed, its token over", async () => {
     const file = makeFile(folder, "documented twice.bin", SIZE);
     const line = crossing.line.holdAfter(SIZE >> 1);
-    await choose(file);
-    await page.evaluate(() => asDocumented());
+    await crossing.choose(file);
+    await crossing.page.evaluate(() => asDocumented());
     await line.reached;
     const { id } = await until(growing, "the upload");
-    await page.close();
+    await crossing.page.close();
     line.drop();
     await crossing.endTokens();
     crossing.sent = [];
-    await choose(file);
-    await page.evaluate(() => asDocumented());
+    await crossing.choose(file);
+    await crossing.page.evaluate(() => asDocumented());
     await until(async () => (await crossing.demo.status(id)).state === "complete", "the end");
     await crossing.assertStored(id, file);
     assert.deepEqual(crossing.methods(), ["HEAD", "PATCH"], "it goes on where it was");
-    await until(() => page.evaluate(() => localStorage.length === 0), "it is forgotten, once it is there");
+    await until(() => crossing.page.evaluate(() => localStorage.length === 0), "it is forgotten, once it is there");
   });
 });

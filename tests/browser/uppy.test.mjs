@@ -3,18 +3,18 @@
 
 import assert from "node:assert/strict";
 import path from "node:path";
-import { after, afterEach, before, test } from "node:test";
+import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import esbuild from "esbuild-wasm";
 
-import { Crossing, recipe } from "./crossing.mjs";
+import { Crossing, idOf, recipe } from "./crossing.mjs";
 import { makeFile, temporary, until } from "./support.mjs";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const SIZE = 24 * 1024 * 1024 + 17;
 const folder = temporary("files");
-let crossing, page;
+const crossing = new Crossing({ "uppy.js": (at) => bundled(`${recipe("proof", at)}\n${recipe("uppy", at)}`) });
 
 /** The page's script: what a site would write, put into one file as a site would do. */
 async function bundled(code) {
@@ -30,28 +30,15 @@ async function bundled(code) {
   return outputFiles[0].contents;
 }
 
-before(async () => {
-  let script;
-  crossing = await Crossing.start({ "uppy.js": () => script });
-  script = await bundled(`${recipe("proof", crossing)}\n${recipe("uppy", crossing)}`);
-});
-after(() => crossing?.stop());
-afterEach(async () => {
-  crossing.line.mend();
-  await page?.close();
-  crossing.sent = [];
-});
-
 async function choose(...files) {
-  page = await crossing.open("uppy.html");
-  await page.setInputFiles(".uppy-Dashboard-input >> nth=0", files.map(({ path }) => path));
-  await page.getByRole("button", { name: `Upload ${files.length} file` }).click();
+  await crossing.open("uppy.html");
+  await crossing.page.setInputFiles(".uppy-Dashboard-input >> nth=0", files.map(({ path }) => path));
+  await crossing.page.getByRole("button", { name: `Upload ${files.length} file` }).click();
 }
 
 /** How far Uppy says the file is: bytes, or `complete`. */
-const known = (file) => page.evaluate((name) => uppy.getFiles().find((one) => one.name === name), file.name);
-const idOf = (url) => url.split("/").at(-1);
-const shot = (name) => process.env.CHUNKGATE_SCREENSHOTS && page.screenshot({ path: path.join(process.env.CHUNKGATE_SCREENSHOTS, `${name}.png`) });
+const known = (file) => crossing.page.evaluate((name) => uppy.getFiles().find((one) => one.name === name), file.name);
+const shot = (name) => process.env.CHUNKGATE_SCREENSHOTS && crossing.page.screenshot({ path: path.join(process.env.CHUNKGATE_SCREENSHOTS, `${name}.png`) });
 
 async function arrived(file) {
   const { uploadURL } = await until(async () => (await known(file))?.progress.uploadComplete && known(file), `${file.name} is there`);
@@ -64,22 +51,22 @@ const methodsOf = (id) => crossing.sent.filter(({ path }) => path.endsWith(id)).
 
 test("two files go up, one of them with a pause", async () => {
   const files = [makeFile(folder, "first ä.bin", SIZE), makeFile(folder, "second.bin", 1000)];
-  page = await crossing.open("uppy.html");
+  await crossing.open("uppy.html");
   const line = crossing.line.holdAfter(SIZE >> 1);
-  await page.setInputFiles(".uppy-Dashboard-input >> nth=0", files.map(({ path }) => path));
-  await page.getByRole("button", { name: "Upload 2 files" }).click();
+  await crossing.page.setInputFiles(".uppy-Dashboard-input >> nth=0", files.map(({ path }) => path));
+  await crossing.page.getByRole("button", { name: "Upload 2 files" }).click();
   await line.reached;
   await arrived(files[1]);
   await shot("uploading");
-  await page.getByRole("button", { name: "Pause", exact: false }).first().click();
+  await crossing.page.getByRole("button", { name: "Pause", exact: false }).first().click();
   await until(async () => (await known(files[0])).isPaused, "a pause");
   line.drop();
   await shot("paused");
-  await page.getByRole("button", { name: "Resume", exact: false }).first().click();
+  await crossing.page.getByRole("button", { name: "Resume", exact: false }).first().click();
   const id = await arrived(files[0]);
   await shot("complete");
   assert.deepEqual(methodsOf(id), ["PATCH", "HEAD", "PATCH"], "it went on where it was");
-  assert.deepEqual(page.wrong, []);
+  assert.deepEqual(crossing.page.wrong, []);
 });
 
 test("a connection that is cut in the middle costs nothing", async () => {
@@ -119,7 +106,7 @@ test("a file that is taken away is gone", async () => {
   await choose(file);
   await line.reached;
   const { id } = (await crossing.demo.list("receiving")).at(0);
-  await page.evaluate((name) => uppy.removeFile(uppy.getFiles().find((one) => one.name === name).id), file.name);
+  await crossing.page.evaluate((name) => uppy.removeFile(uppy.getFiles().find((one) => one.name === name).id), file.name);
   await until(async () => (await crossing.demo.status(id)).code === "cancelled", "its end");
   line.drop();
   assert.deepEqual(crossing.demo.filesOf(id), []);
