@@ -5,8 +5,8 @@ const service = new URL(location).searchParams.get("service");
 let sign = async () => (await fetch("/sign")).json();
 const signMessage = async (message) => (await fetch("/sign-message", { method: "POST", body: JSON.stringify(message) })).json();
 /** By v2: what is said of the request is signed. */
-const signRequest = (request) => {
-  const headers = COVERED.map((name) => [name, request.getHeader(name)]).filter(([, value]) => value !== undefined);
+const signRequest = (request, covered = COVERED) => {
+  const headers = covered.map((name) => [name, request.getHeader(name)]).filter(([, value]) => value !== undefined);
   return signMessage({ method: request.getMethod(), url: request.getURL(), headers: Object.fromEntries(headers) });
 };
 const chosen = () => document.getElementById("file").files[0];
