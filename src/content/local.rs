@@ -182,7 +182,7 @@ impl ContentStore for LocalStore {
         }
         blocking(doing, move || {
             let file = open()?;
-            joining::copy(&file, at, &pieces)?;
+            joining::copy(&file, at, &pieces).inspect_err(|_| file::give_back(&file, at))?;
             file::sync(&file, durability)
         })
         .await

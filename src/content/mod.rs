@@ -38,7 +38,8 @@ pub trait ContentStore: Send + Sync + 'static {
     }
 
     /// Copies pieces of growing contents to a growing one, from `at` on, makes them durable, and cuts what it had beyond;
-    /// from 0 on it is made. The bytes stay within the store where that can be. The caller bounds how many they are.
+    /// from 0 on it is made. The bytes stay within the store where that can be. The caller bounds how many they are. Of a
+    /// copy that fails nothing stays, if it can be helped.
     async fn join(&self, placement: &Placement, at: u64, slices: &[Slice]) -> Result<(), ContentError>;
 
     /// Opens a content for writing where `start` says.
@@ -97,7 +98,8 @@ impl Start {
 /// One content opened for writing. Dropping it keeps what was written and promises nothing about it.
 #[async_trait]
 pub trait Writer: Send {
-    /// Writes the frames, in order, after what was written before.
+    /// Writes the frames, in order, after what was written before. Of frames that do not fit nothing stays, if it can be
+    /// helped.
     async fn write(&mut self, frames: Vec<Bytes>) -> Result<(), ContentError>;
 
     /// Makes everything written durable, as far as the store's durability setting promises.

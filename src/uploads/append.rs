@@ -264,7 +264,11 @@ impl Uploads {
                     self.bear(&mut upload, birth, &received, size).await?;
                     *born = None;
                 }
-                None => self.commit(&mut upload, chunk, &received, size).await?,
+                None => {
+                    if let Err(error) = self.commit(&mut upload, chunk, &received, size).await {
+                        return Err(self.uncommitted(&upload, error).await);
+                    }
+                }
             }
             match received.then {
                 Then::More => chunk.guard.committed(),
@@ -275,20 +279,32 @@ impl Uploads {
     }
 
     /// Gives back the space of a chunk that was not admitted: on a full disk others need it before its client returns.
-    /// Never after a commit was tried: the row may stand further than this task knows.
-    async fn give_back(&self, upload: &Upload) {
+    /// Never after a commit whose end nobody knows: the row may stand further than this task knows.
+    async fn give_back(&self, upload: &Upload, to: Start) {
         let Ok(placement) = placement_of(upload) else { return };
         // Opening cuts what was not acknowledged. If it fails, the next chunk's opening does it.
-        if let Err(error) = self.parts.content.append(placement, upload.offset).await {
+        if let Err(error) = self.parts.content.open(placement, to).await {
             tracing::debug!(upload.id = %upload.id, %error, "the rest of a refused chunk stays for now");
         }
+    }
+
+    /// Bytes that are durable and could not be committed, and why. Where content and database lie on one disk, it may be
+    /// these bytes that leave no space for a commit: for nobody's, and not for the end of an upload either.
+    pub(super) async fn uncommitted(&self, upload: &Upload, error: UploadError) -> UploadError {
+        if matches!(error, UploadError::Full)
+            && matches!(self.stands_at(upload, State::Receiving, upload.offset).await, Ok(true))
+        {
+            // With its last byte it lies in the finished place already.
+            self.give_back(upload, Start::Again(upload.offset)).await;
+        }
+        error
     }
 
     /// A chunk that was not admitted, and why. Bytes that are missing are damage only if the row counts on them: another
     /// process may have ended the upload since this one looked.
     async fn given_up(&self, upload: &Upload, error: UploadError) -> UploadError {
         if !matches!(error, UploadError::Internal(_)) {
-            self.give_back(upload).await;
+            self.give_back(upload, Start::At(upload.offset)).await;
             return error;
         }
         match self.stands_at(upload, State::Receiving, upload.offset).await {

@@ -137,7 +137,8 @@ impl Uploads {
                 Ok(false) if unsure.is_some() && self.stands_at(upload, state, advance.to).await? => return Ok(()),
                 Ok(false) => return Err(self.stopped(upload, advance).await?),
                 Err(error @ StoreError::Unavailable(_)) => unsure = Some(error),
-                Err(error) => return Err(error.into()),
+                // What this one says of itself says nothing of one before it.
+                Err(error) => return Err(unsure.unwrap_or(error).into()),
             }
         }
         Err(unsure.map_or(UploadError::Busy, UploadError::from))

@@ -241,7 +241,9 @@ impl Uploads {
             let slices = concat::slices(parts, upload.offset, STEP_BYTES);
             self.parts.content.join(&placement, upload.offset, &slices).await?;
             let copied = slices.iter().map(|slice| slice.length).sum::<u64>();
-            self.record(&mut upload, copied, size).await?;
+            if let Err(error) = self.record(&mut upload, copied, size).await {
+                return Err(self.uncommitted(&upload, error).await);
+            }
             guard.progressed();
             if upload.offset == size {
                 self.digest_once(&mut upload).await?;

@@ -32,7 +32,8 @@ impl Writer for LocalWriter {
     async fn write(&mut self, frames: Vec<Bytes>) -> Result<(), ContentError> {
         let (file, at) = (self.file.clone(), self.at);
         let length: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
-        blocking("writing a chunk".into(), move || write(&file, &frames, at)).await?;
+        blocking("writing a chunk".into(), move || write(&file, &frames, at).inspect_err(|_| give_back(&file, at)))
+            .await?;
         self.at += length;
         Ok(())
     }
@@ -88,6 +89,12 @@ pub(super) fn sync(file: &File, durability: Durability) -> io::Result<()> {
         Durability::Disk => file.sync_data(),
         Durability::Os => Ok(()),
     }
+}
+
+/// Cuts what came of a write that failed. On a full disk it takes what others need: the database, for any commit.
+pub(super) fn give_back(file: &File, at: u64) {
+    // If that fails too, whoever opens the file next cuts it.
+    let _ = file.set_len(at);
 }
 
 /// Cuts what lies beyond `at`.
