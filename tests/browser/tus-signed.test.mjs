@@ -11,15 +11,16 @@ const CHUNK = 8 * 1024 * 1024;
 const SIZE = 2 * CHUNK + 17;
 const STRICT = `[auth.signature]\nmin_scheme = "v2"\ncontent_digest = "required"\n`;
 const folder = temporary("files");
-const crossing = new Crossing({ "recipe.js": (at) => `${recipe("proof", at)}\n${recipe("v2", at)}` }, STRICT);
+const RECIPES = ["proof", "v2-sign", "v2-token", "v2"];
+const crossing = new Crossing({ "recipe.js": (at) => RECIPES.map((name) => recipe(name, at)).join("\n") }, STRICT);
 
 const STREAMS = 4;
-/** A page whose `proof` signs by v2. */
-const beginInStreams = () =>
+/** Each stream under a token of its own, which is asked for anew when it is over. */
+const beginInStreams = (parallelUploads = STREAMS) =>
   crossing.page.evaluate((parallelUploads) => {
-    sign = signRequest;
+    sign = signOrRenew;
     begin({ parallelUploads, onShouldRetry: (error) => isOver(error) || tus.defaultOptions.onShouldRetry(error) });
-  }, STREAMS);
+  }, parallelUploads);
 const of = (method) => crossing.sent.filter((one) => one.method === method);
 
 test("each request under a signature of its own, each chunk with its digest", async () => {
@@ -102,13 +103,49 @@ test("four streams go on under their tokens after the cable was pulled", async (
   assert.ok(of("PATCH").every(({ headers }) => headers["upload-token"] && !headers.signature));
 });
 
+for (const [streams, parallelUploads] of [["one stream", 1], ["four streams", STREAMS]]) {
+  test(`${streams}, the tokens over: the next ones are given for a request without a byte`, async () => {
+    const file = makeFile(folder, `over ${parallelUploads}.bin`, SIZE);
+    const line = crossing.line.holdAfter(SIZE >> 1);
+    await crossing.choose(file);
+    await beginInStreams(parallelUploads);
+    await line.reached;
+    await crossing.endTokens();
+    crossing.line.cut();
+    await until(() => crossing.sent.at(-1).method === "HEAD", "a try that fails");
+    crossing.line.mend();
+    await crossing.completed(file);
+    assert.ok(of("PATCH").some(({ status }) => status === 401), "a token was over");
+    assert.ok(of("PATCH").every(({ headers }) => !headers.signature || headers["content-digest"]), "bytes go under tokens");
+    assert.ok(of("PATCH").some(({ offset, status, headers }) => offset !== "0" && status === 204 && headers["upload-token"]));
+  });
+}
+
+test("after the page was loaded anew, which knows no token", async () => {
+  const file = makeFile(folder, "reloaded.bin", SIZE);
+  const line = crossing.line.holdAfter(SIZE >> 1);
+  await crossing.choose(file);
+  await beginInStreams(1);
+  await line.reached;
+  await crossing.page.reload();
+  line.drop();
+  await crossing.page.setInputFiles("#file", file.path);
+  await crossing.page.evaluate(() => {
+    sign = signOrRenew;
+    return goOn({});
+  });
+  await crossing.completed(file);
+  assert.equal(of("POST").length, 1, "nothing was begun anew");
+});
+
 test("a list of parts that its signature does not cover joins nothing", async () => {
   await crossing.choose(makeFile(folder, "uncovered.bin", SIZE));
   await crossing.page.evaluate((parallelUploads) => {
     sign = (request) => {
       const isList = request.getHeader("Upload-Concat")?.startsWith("final;");
       // Whoever is on the way could make another list of it.
-      return signRequest(request, isList ? COVERED.filter((name) => name !== "Upload-Concat") : COVERED);
+      const told = (name) => (isList && name === "Upload-Concat" ? undefined : request.getHeader(name));
+      return signRequest({ getMethod: () => request.getMethod(), getURL: () => request.getURL(), getHeader: told });
     };
     begin({ parallelUploads });
   }, STREAMS);

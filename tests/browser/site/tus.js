@@ -4,11 +4,6 @@
 const service = new URL(location).searchParams.get("service");
 let sign = async () => (await fetch("/sign")).json();
 const signMessage = async (message) => (await fetch("/sign-message", { method: "POST", body: JSON.stringify(message) })).json();
-/** By v2: what is said of the request is signed. */
-const signRequest = (request, covered = COVERED) => {
-  const headers = covered.map((name) => [name, request.getHeader(name)]).filter(([, value]) => value !== undefined);
-  return signMessage({ method: request.getMethod(), url: request.getURL(), headers: Object.fromEntries(headers) });
-};
 const chosen = () => document.getElementById("file").files[0];
 
 /** For the tests: the upload, and how it ended: with `url`, or with `why` not. */
