@@ -3,7 +3,7 @@
 use sqlx::Transaction;
 
 use super::{
-    Advance, StoreError,
+    Advance, StoreError, creations,
     dialect::Dialect,
     store::Statement,
     uploads::{bind, complete, completed_with, insert, moved, spend_within},
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::domain::{
     Timestamp, UploadId, UserId,
+    creation::Creation,
     digest::Digest,
     limits::Allowance,
     principal::{Binding, Spend},
@@ -25,6 +26,8 @@ pub(super) struct Deed {
     /// The owner, and what its uploads may take together with this one.
     pub(super) within: Option<(UserId, Allowance)>,
     pub(super) binding: Option<Binding>,
+    /// Under which key a new upload is made.
+    pub(super) creation: Option<Creation>,
 }
 
 /// The row's part of a deed.
@@ -55,12 +58,23 @@ pub(super) enum Done {
 impl Deed {
     /// A change with which nothing else stands or falls.
     pub(super) fn plain(change: Change) -> Self {
-        Self { change, spend: None, within: None, binding: None }
+        Self { change, spend: None, within: None, binding: None, creation: None }
+    }
+
+    /// A new upload.
+    pub(super) fn insert(
+        upload: &Upload,
+        binding: Option<Binding>,
+        spend: Option<Spend>,
+        allowance: &Allowance,
+    ) -> Self {
+        let within = upload.owner.filter(|_| !allowance.is_boundless()).map(|owner| (owner, *allowance));
+        Self { spend, within, binding, ..Self::plain(Change::Insert(Box::new(upload.clone()))) }
     }
 
     /// Whether it is one statement, and so needs no transaction.
     pub(super) fn is_plain(&self) -> bool {
-        self.spend.is_none() && self.within.is_none() && self.binding.is_none()
+        self.spend.is_none() && self.within.is_none() && self.binding.is_none() && self.creation.is_none()
     }
 
     /// The change itself.
@@ -84,6 +98,9 @@ impl Deed {
         }
         if let (Some(binding), Change::Insert(upload)) = (self.binding, &self.change) {
             bind(tx, upload, binding).await?;
+        }
+        if let (Some(creation), Change::Insert(upload)) = (&self.creation, &self.change) {
+            creations::name(tx, upload, creation).await?;
         }
         Ok(Done::Made)
     }

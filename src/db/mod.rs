@@ -4,6 +4,7 @@
 //! (compare-and-set), not errors. Every lookup of an upload carries an [`Owner`], or an operator's proof.
 
 mod accounts;
+mod creations;
 mod credentials;
 mod deed;
 mod dialect;
@@ -32,6 +33,7 @@ use crate::domain::{
     upload::{KeptDigest, Refusal, State, Upload},
 };
 pub use crate::domain::{profile::Profile, realms::LOCAL_REALM};
+pub use creations::Creations;
 use dialect::Dialect;
 pub use operations::{Change, Operations, OwnedUpload, Person, Search};
 use store::Store;
@@ -106,7 +108,7 @@ pub async fn connect(settings: &Settings, durability: Durability) -> Result<Stor
 /// Deeds that take a [`Spend`] do it and spend it, or neither; they fail with [`StoreError::Conflict`] if it was spent
 /// before.
 #[async_trait]
-pub trait Uploads: Joins + Send + Sync + 'static {
+pub trait Uploads: Joins + Creations + Send + Sync + 'static {
     /// Records a new upload and, with it, that `binding`'s proof created it, if `allowance` has room for it beside the
     /// other uploads of its owner. Of any number that begin at once only so many do as there is room for.
     /// `Some`: there is none, and nothing changed.

@@ -31,11 +31,16 @@ const ONLY: &str = "only";
 /// Selects whole uploads.
 macro_rules! select {
     ($rest:literal) => {
+        select!("", $rest)
+    };
+    ($more:literal, $rest:literal) => {
         concat!(
             "SELECT id, owner, filename, content_type, state, offset_bytes, size_bytes, digest_algorithm, ",
             "digest_state, sum_algorithm, sum_hex, placement, created, updated, expires, ended, tail_start, max_bytes, ",
             "max_total_bytes, max_chunk_bytes, requests_per_minute, ttl_seconds, metadata, completes, ",
-            "remaining_bytes, remaining_as_of, expected_hex, is_part, part_of, parts_listed, part_count FROM uploads ",
+            "remaining_bytes, remaining_as_of, expected_hex, is_part, part_of, parts_listed, part_count",
+            $more,
+            " FROM uploads ",
             $rest
         )
     };
@@ -128,9 +133,7 @@ impl<DB: Dialect> Uploads for Store<DB> {
         spend: Option<Spend>,
         allowance: &Allowance,
     ) -> Result<Option<Refusal>, StoreError> {
-        let within = upload.owner.filter(|_| !allowance.is_boundless()).map(|owner| (owner, *allowance));
-        let deed = Deed { spend, within, binding, ..Deed::plain(Change::Insert(Box::new(upload.clone()))) };
-        Ok(match self.make(deed).await? {
+        Ok(match self.make(Deed::insert(upload, binding, spend, allowance)).await? {
             Done::Refused(refusal) => Some(refusal),
             Done::Made | Done::Elsewhere => None,
         })

@@ -5,6 +5,7 @@
 
 pub mod concat;
 pub mod content_digest;
+pub mod creation;
 pub mod digest;
 pub mod events;
 pub mod keys;

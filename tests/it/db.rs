@@ -102,6 +102,7 @@ macro_rules! contract {
 }
 
 mod accounts;
+mod creations;
 mod credentials;
 mod joins;
 mod operations;
