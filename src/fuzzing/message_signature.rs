@@ -139,11 +139,12 @@ fn as_they_are(message: &Message<'_>, input: &str, signature: &str, demands: Dem
 
 /// What every signature of the request must cover.
 fn needed(message: &Message<'_>, demands: Demands) -> Vec<&'static str> {
-    const IF_SENT: [&str; 6] = [
+    const IF_SENT: [&str; 7] = [
         "content-range",
         "upload-offset",
         "upload-length",
         "upload-concat",
+        "idempotency-key",
         "content-digest",
         "x-http-method-override",
     ];

@@ -55,8 +55,8 @@ const METHODS: &str = "POST GET OPTIONS DELETE PUT PATCH HEAD";
 const ALLOWED: &str = "Content-Type Content-Range Content-Disposition Content-Description username api_key \
     Authorization X-Api-Key X-Timestamp X-Signature X-Signature-Version timestamp signature Signature-Input \
     Content-Digest Repr-Digest Want-Repr-Digest Upload-Token Upload-Offset Upload-Length Upload-Defer-Length \
-    Upload-Metadata Upload-Checksum Upload-Concat Upload-Complete Tus-Resumable X-HTTP-Method-Override X-Requested-With \
-    X-File-Name X-File-Size X-Request-Id";
+    Upload-Metadata Upload-Checksum Upload-Concat Upload-Complete Tus-Resumable Idempotency-Key X-HTTP-Method-Override \
+    X-Requested-With X-File-Name X-File-Size X-Request-Id";
 /// Each by name: `*` is taken literally where credentials are sent.
 const EXPOSED: &str = "Location Range Retry-After WWW-Authenticate X-Request-Id Upload-Offset Upload-Length \
     Upload-Expires Upload-Metadata Upload-Defer-Length Upload-Limit Upload-Concat Upload-Complete Upload-Token \

@@ -28,11 +28,12 @@ pub struct Message<'a> {
 ///
 /// A browser makes the boundary of a multipart form, and so that content type, after its page has signed.
 pub fn demanded<'a>(message: &Message<'_>, demands: Demands) -> Vec<&'a str> {
-    const FIELDS: [&str; 6] = [
+    const FIELDS: [&str; 7] = [
         "content-range",
         "upload-offset",
         "upload-length",
         "upload-concat",
+        "idempotency-key",
         "content-digest",
         "x-http-method-override",
     ];

@@ -317,6 +317,7 @@ fn what_decides_about_the_request_must_be_covered() {
         ("upload-offset", "0"),
         ("upload-length", "10"),
         ("upload-concat", "partial"),
+        ("idempotency-key", "\"a\""),
         ("content-digest", "sha-256=:AA==:"),
         ("content-type", "application/json"),
         ("x-http-method-override", "DELETE"),
