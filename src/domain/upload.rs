@@ -165,6 +165,9 @@ pub enum Refusal {
     /// What is to be joined is no part, or one of another upload.
     #[error("only parts that belong to no other upload can be joined")]
     NotAPart,
+    /// The key of a creation stands for another upload than the one that was described with it.
+    #[error("the key stands for an upload of another length, or with other metadata")]
+    KeyReused,
     /// The upload is not complete yet.
     #[error("the upload has {offset} bytes and is not complete")]
     Incomplete {

@@ -42,6 +42,7 @@ fn of_the_core() -> Vec<UploadError> {
         Refusal::Joined,
         Refusal::Part,
         Refusal::NotAPart,
+        Refusal::KeyReused,
         Refusal::Incomplete { offset: 0 },
         Refusal::WrongOffset { offset: 0 },
         Refusal::WrongSize { size: 0 },

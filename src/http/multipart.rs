@@ -329,7 +329,7 @@ fn refusal_wire(refusal: &Refusal) -> Answer {
         Refusal::Expired => (StatusCode::GONE, "Upload has expired".into(), None),
         Refusal::Cancelled => (StatusCode::GONE, "Upload has been cancelled".into(), None),
         Refusal::Complete => (bad, "Upload has already been marked as \"complete\"".into(), None),
-        Refusal::Joined | Refusal::Part | Refusal::NotAPart => (bad, refusal.to_string(), None),
+        Refusal::Joined | Refusal::Part | Refusal::NotAPart | Refusal::KeyReused => (bad, refusal.to_string(), None),
         Refusal::Incomplete { offset } => (bad, "Upload is not complete".into(), Some(*offset)),
         Refusal::WrongOffset { offset } => (bad, "Offsets do not match".into(), Some(*offset)),
         Refusal::WrongSize { size } => {

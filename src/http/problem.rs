@@ -103,6 +103,7 @@ catalogue! {
     Joined "joined" CONFLICT false "The upload is joined from parts and takes no bytes itself";
     Part "part" CONFLICT false "The upload is a part of another one";
     NotAPart "not_a_part" BAD_REQUEST false "It cannot be joined";
+    KeyReused "key_reused" UNPROCESSABLE_ENTITY false "The key stands for another upload";
     Incomplete "incomplete" CONFLICT false "The upload is not complete yet";
     WrongOffset "wrong_offset" CONFLICT false "The chunk does not start where the upload stands";
     WrongSize "wrong_size" BAD_REQUEST false "The total length is another one";
@@ -315,6 +316,7 @@ impl From<Refusal> for Problem {
             Refusal::Joined => (Code::Joined, none),
             Refusal::Part => (Code::Part, none),
             Refusal::NotAPart => (Code::NotAPart, none),
+            Refusal::KeyReused => (Code::KeyReused, none),
             Refusal::Incomplete { offset } => (Code::Incomplete, Facts { offset: Some(offset), ..none }),
             Refusal::WrongOffset { offset } => (Code::WrongOffset, Facts { offset: Some(offset), ..none }),
             Refusal::WrongSize { size } => (Code::WrongSize, Facts { size: Some(size), ..none }),

@@ -7,6 +7,7 @@
 mod checksum;
 mod concat;
 mod digest;
+mod idempotency;
 mod wire;
 
 use axum::{
@@ -105,6 +106,7 @@ async fn created(app: &Here, parts: &Parts, body: Body) -> Result<(Principal, Up
     wire::version(&parts.headers)?;
     let by = app.admit(&app.presented(parts, Vec::new())).await?;
     let mut new = wire::described(&parts.headers)?;
+    let key = idempotency::key(&parts.headers)?;
     let behind = format!("{}{}", app.prefix(), app.tus.prefix);
     match concat::concat(&parts.headers, &[&app.tus.prefix, &behind])? {
         Some(Concat::Joined { listed, parts: names }) => {
@@ -120,7 +122,11 @@ async fn created(app: &Here, parts: &Parts, body: Body) -> Result<(Principal, Up
     if body.size_hint().exact() != Some(0) {
         wire::is_chunk(&parts.headers)?;
     }
-    let chunk = Chunk { target: Target::New(new), at: 0, size };
+    let target = match key {
+        Some(key) => Target::Once(new, key),
+        None => Target::New(new),
+    };
+    let chunk = Chunk { target, at: 0, size };
     let upload = append(app, &by, &parts.headers, chunk, body).await?;
     Ok((by, upload))
 }

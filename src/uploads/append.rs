@@ -10,6 +10,7 @@ use super::{
     drain::{Drain, Sink},
     lock::Guard,
     meters::Outcome,
+    once::{self, Once},
     placement_of,
     pump::{Pump, Received, Then},
     to_spend, within,
@@ -35,10 +36,12 @@ pub(super) struct Birth {
     pub(super) allowance: Allowance,
     /// Whether a commit was tried and nobody knows how it ended.
     pub(super) unsure: bool,
+    /// Its key, if it begins once.
+    pub(super) once: Option<Once>,
 }
 
 /// A chunk that the rules admit, and the upload that it is for.
-struct Admitted {
+pub(super) struct Admitted {
     guard: Guard,
     upload: Upload,
     plan: Plan,
@@ -78,9 +81,24 @@ impl Uploads {
     pub async fn append(&self, by: &Principal, append: Append) -> Result<Upload, UploadError> {
         let Append { target, claim, keep, contention, body } = append;
         let admitted = match target {
-            Target::New(new) => self.begin(by, new, &claim).await,
+            Target::New(new) => match self.fresh(by, new) {
+                Ok(fresh) => self.begin(by, fresh, &claim, None).await,
+                Err(error) => Err(error),
+            },
+            Target::Once(new, key) => return self.append_once(by, new, key, &claim, keep, body).await,
             Target::Known(id) => self.resume(by, id, &claim, contention).await,
         };
+        self.take(by, admitted, keep, body).await
+    }
+
+    /// Takes in an admitted chunk, in a task of its own.
+    pub(super) async fn take(
+        &self,
+        by: &Principal,
+        admitted: Result<Admitted, UploadError>,
+        keep: Keep,
+        body: Body,
+    ) -> Result<Upload, UploadError> {
         let refused = |error: &UploadError| self.parts.meters.chunks.one(Outcome::refused(error));
         let Admitted { guard, upload, plan, start, born } = admitted.inspect_err(refused)?;
         let chunk = Chunk { by: by.clone(), plan, start, keep, guard: Arc::new(guard) };
@@ -104,20 +122,31 @@ impl Uploads {
         .await
     }
 
-    /// The rules for a first chunk.
-    async fn begin(&self, by: &Principal, new: New, claim: &Claim) -> Result<Admitted, UploadError> {
-        let spend = self.may_create(by)?;
+    /// An upload that is not recorded yet, and its lock.
+    pub(super) fn fresh(&self, by: &Principal, new: New) -> Result<(Upload, Guard), UploadError> {
         let upload = self.unborn(by, new);
+        let guard = self.parts.locks.try_acquire(upload.id).ok_or(UploadError::Busy)?;
+        Ok((upload, guard))
+    }
+
+    /// The rules for a first chunk.
+    pub(super) async fn begin(
+        &self,
+        by: &Principal,
+        (upload, guard): (Upload, Guard),
+        claim: &Claim,
+        once: Option<Once>,
+    ) -> Result<Admitted, UploadError> {
+        let spend = self.may_create(by)?;
         // A part says nothing about the file that it will be in.
         if !upload.is_part() {
             by.limits.admit_type(upload.content_type.as_deref())?;
         }
         let plan = upload::may_begin(claim, self.max_bytes(by))?.in_chunks_of(upload.kept.max_chunk_bytes)?;
-        let birth = Birth { binding: by.binding, spend, allowance: by.limits.allowance(), unsure: false };
+        let birth = Birth { binding: by.binding, spend, allowance: by.limits.allowance(), unsure: false, once };
         // Asked again by the commit; here, so that nobody sends for nothing.
         let takes = plan.size.or(plan.exactly).unwrap_or_default();
         let plan = plan.with_room(self.room(&upload, &birth.allowance, takes).await?);
-        let guard = self.parts.locks.try_acquire(upload.id).ok_or(UploadError::Busy)?;
         Ok(Admitted { guard, upload, plan, start: Start::New, born: Some(birth) })
     }
 
@@ -216,8 +245,10 @@ impl Uploads {
         mut born: Option<Birth>,
     ) -> Result<Upload, UploadError> {
         let placement = placement_of(&upload)?.clone();
-        // Its client never learns the id of an upload that it hears an error about, unless it can look for it by name.
+        // Its client never learns the id of an upload that it hears an error about, unless it can look for it by name or has
+        // a key for it.
         let begun = (born.is_some() && (upload.completes || upload.is_part())).then(|| upload.clone());
+        let is_known = born.as_ref().is_some_and(|birth| birth.once.is_some());
         let outcome = self.take_in(upload, chunk, body, &mut born).await;
         // No row knows these bytes. If the database did not say whether it made one, the reaper asks again before it
         // removes them.
@@ -226,7 +257,8 @@ impl Uploads {
         {
             tracing::warn!(%error, "the bytes of a refused first chunk stay for the reaper");
         }
-        if let Some(upload) = begun.filter(|_| outcome.is_err() && born.is_none())
+        let is_over = |error: &UploadError| !is_known || once::is_over(error);
+        if let Some(upload) = begun.filter(|_| outcome.as_ref().is_err_and(is_over) && born.is_none())
             && let Err(error) = self.end(&upload, State::Cancelled, None).await
         {
             tracing::warn!(upload.id = %upload.id, %error, "an upload that nobody knows of stays until it expires");

@@ -42,7 +42,11 @@ impl Uploads {
         }
         upload.digest = received.digest.as_ref().map(keep_digest);
         let begun = Instant::now();
-        let inserted = self.parts.db.insert(upload, birth.binding, birth.spend, &birth.allowance).await;
+        let Birth { binding, spend, allowance, once, .. } = &*birth;
+        let inserted = match once {
+            None => self.parts.db.insert(upload, *binding, *spend, allowance).await,
+            Some(once) => self.parts.db.insert_once(upload, &once.creation, *binding, *spend, allowance).await,
+        };
         self.parts.meters.commits.since((), begun);
         match inserted {
             Err(StoreError::Conflict) => Err(UploadError::Replayed),

@@ -128,7 +128,8 @@ impl Uploads {
         self.living(self.gathered(self.find(by, known.id).await?).await?)
     }
 
-    fn living(&self, upload: Upload) -> Result<Upload, UploadError> {
+    /// An upload that is not over.
+    pub(super) fn living(&self, upload: Upload) -> Result<Upload, UploadError> {
         match upload.state_at(self.now()) {
             State::Receiving | State::Complete => Ok(upload),
             State::Cancelled => Err(Refusal::Cancelled.into()),

@@ -15,6 +15,7 @@ mod drain;
 mod finish;
 mod lock;
 pub mod meters;
+mod once;
 pub mod operators;
 mod pace;
 mod pump;
@@ -30,12 +31,13 @@ use bytesize::ByteSize;
 use futures_util::stream::BoxStream;
 
 pub use self::{lock::Contention, pump::Keep, replay::Compared};
-use self::{lock::Locks, meters::Meters, pace::Pace, pump::Budget, recent::Recent};
+use self::{lock::Locks, meters::Meters, once::Births, pace::Pace, pump::Budget, recent::Recent};
 use crate::{
     content::{ContentError, ContentStore},
     db::{self, Page, StoreError},
     domain::{
         Clock, Timestamp, UploadId,
+        creation::CreationKey,
         digest::{Algorithm, Wanted},
         principal::{Nonce, Principal, Reach, Scope, Spend},
         upload::{self, Claim, Refusal, State, Upload},
@@ -205,6 +207,9 @@ pub enum Target {
     /// One that begins with this chunk: its row is made by the chunk's commit, so a chunk that is not admitted leaves
     /// nothing.
     New(New),
+    /// As [`Target::New`], once: where the key's upload is there already, or about to be, nothing is taken in, and that one
+    /// is answered as it stands. Keys of uploads of nobody are passed over.
+    Once(New, CreationKey),
     /// One that exists.
     Known(UploadId),
 }
@@ -246,6 +251,7 @@ struct Parts {
     clock: Arc<dyn Clock>,
     tasks: Tasks,
     locks: Locks,
+    births: Births,
     budget: Budget,
     recent: Recent,
     meters: Arc<Meters>,
@@ -264,7 +270,10 @@ impl Uploads {
         meters: Arc<Meters>,
     ) -> Self {
         let (locks, budget, recent, pace) = (Locks::default(), Budget::default(), Recent::default(), Pace::default());
-        Self { parts: Arc::new(Parts { db, content, clock, tasks, locks, budget, recent, meters, pace, settings }) }
+        let births = Births::default();
+        Self {
+            parts: Arc::new(Parts { db, content, clock, tasks, locks, births, budget, recent, meters, pace, settings }),
+        }
     }
 
     /// The current time of the core.

@@ -27,6 +27,11 @@ impl Uploads {
     /// [`UploadError::NotFound`], [`UploadError::OutOfScope`], or a store's failure.
     pub async fn settled(&self, by: &Principal, id: UploadId) -> Result<Upload, UploadError> {
         within(by, Scope::Write).or_else(|_| within(by, Scope::Read))?;
+        self.settle(by, id).await
+    }
+
+    /// As [`Uploads::settled`], whatever the proof is good for.
+    pub(super) async fn settle(&self, by: &Principal, id: UploadId) -> Result<Upload, UploadError> {
         // Who ends between the look and the question has committed after the look.
         let was_held = self.parts.locks.is_held(id);
         let mut upload = self.find(by, id).await?;

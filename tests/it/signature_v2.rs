@@ -162,6 +162,7 @@ async fn whatever_is_covered_cannot_be_changed() {
         ("Upload-Offset", "3"),
         ("Upload-Length", "9"),
         ("Upload-Concat", "partial"),
+        ("Idempotency-Key", "a"),
         ("X-HTTP-Method-Override", "DELETE"),
     ] {
         assert_eq!(code(list().with(name, value).by(&alice).await, 400).await, "credentials_malformed");
@@ -278,6 +279,28 @@ async fn without_a_nonce_nothing_begins_and_nothing_ends() {
     let one = format!("/api/v1/uploads/{id}");
     assert_eq!(code(bare(Sent::new("DELETE", &one)).by(&alice).await, 400).await, "nonce_required");
     assert_eq!(bare(Sent::new("GET", &one)).by(&alice).await.expect(200).json()["state"], "receiving");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_creation_that_is_sent_again_under_its_key_is_signed_again() {
+    let app = TestApp::start().await;
+    let alice = app.user("alice");
+    let begin = || {
+        let head = Sent::new("POST", "/files/").with("Tus-Resumable", "1.0.0").with("Upload-Length", "10");
+        head.with("Idempotency-Key", "a-key").signed(&app, &alice)
+    };
+    let sent = begin();
+    let made = sent.by(&alice).await.expect(201);
+    // Who only has the request hears nothing of what it made.
+    let replayed = sent.by(&alice).await;
+    assert!(replayed.header("location").is_none() && replayed.header("upload-token").is_none());
+    assert_eq!(code(replayed, 401).await, "replayed");
+    let again = begin();
+    assert_eq!(again.by(&alice).await.expect(201).header("location"), made.header("location"));
+    assert_eq!(code(again.by(&alice).await, 401).await, "replayed", "it was spent on the answer");
+    let other = begin().but("Idempotency-Key", "a-key", "b-key");
+    assert_eq!(code(other.by(&alice).await, 401).await, "invalid_credentials");
     app.stop().await;
 }
 

@@ -1,6 +1,7 @@
 //! The tus door: requests as tus clients send them, over real sockets.
 
 mod concat;
+mod idempotency;
 mod limits;
 
 use std::time::{Duration, Instant};

@@ -207,6 +207,7 @@ fn refusal_wire(refusal: &Refusal) -> Answer {
         | Refusal::WrongDigest { algorithm: _ }
         | Refusal::NoDigest { algorithm: _ }
         | Refusal::NotAPart => (StatusCode::BAD_REQUEST, None),
+        Refusal::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, None),
     };
     (status, refusal.to_string(), offset)
 }

@@ -8,7 +8,7 @@ use crate::support::{
     identity::{Mode, Scripted},
 };
 
-async fn limited(limits: Value) -> (Scripted, TestApp, Tus) {
+pub(super) async fn limited(limits: Value) -> (Scripted, TestApp, Tus) {
     let identity = Scripted::start(&[Mode::OkBut(json!({ "limits": limits }))]).await;
     let url = identity.url();
     let app = TestApp::with(|config| config.identity.url = url).await;
