@@ -4,12 +4,23 @@
 //! go at its next safe point. A process that waits for [`Tasks::finished`] after the soft step loses nothing that was
 //! acknowledged, whatever the hard step cuts.
 
-use std::{collections::BTreeMap, future::Future, panic::AssertUnwindSafe, sync::Mutex, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Mutex,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use tokio::{sync::Notify, task::JoinHandle};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::{runtime::Handle, sync::Notify, task::JoinHandle};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TrackedFuture},
+};
 
 use crate::domain::{Clock, Timestamp};
 
@@ -34,6 +45,14 @@ impl Tasks {
         F::Output: Send + 'static,
     {
         self.tracker.spawn(task)
+    }
+
+    /// Runs `work` within the caller, and in a task of its own once the caller is dropped.
+    pub fn outlasting<F>(&self, work: F) -> Outlasting<F>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        Outlasting { work: Some(Box::pin(self.tracker.track_future(work))) }
     }
 
     /// Begins the soft step: nothing new is begun.
@@ -66,6 +85,40 @@ impl Tasks {
     /// Resolves when the soft step has begun and every task has ended.
     pub async fn finished(&self) {
         self.tracker.wait().await;
+    }
+}
+
+/// Work that goes on when whoever waits for it leaves. See [`Tasks::outlasting`].
+pub struct Outlasting<F>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    /// None once it has ended.
+    work: Option<Pin<Box<TrackedFuture<F>>>>,
+}
+
+impl<F> Future for Outlasting<F>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let Some(work) = &mut self.work else { return Poll::Pending };
+        let output = ready!(work.as_mut().poll(cx));
+        self.work = None;
+        Poll::Ready(output)
+    }
+}
+
+impl<F> Drop for Outlasting<F>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn drop(&mut self) {
+        if let (Some(work), Ok(runtime)) = (self.work.take(), Handle::try_current()) {
+            runtime.spawn(work);
+        }
     }
 }
 

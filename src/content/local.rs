@@ -8,6 +8,7 @@
 mod file;
 mod joining;
 mod patterns;
+mod quick;
 
 use std::{
     collections::HashSet,
@@ -29,6 +30,7 @@ use tokio_util::io::ReaderStream;
 use self::{
     file::{LocalWriter, length_of},
     patterns::{fixed_part, is_below, render},
+    quick::Quick,
 };
 use super::{ContentError, ContentStore, Start, Writer};
 use crate::domain::{Durability, Timestamp, UploadId, concat::Slice, principal::User, upload::Placement};
@@ -78,6 +80,7 @@ pub struct LocalStore {
     completed: String,
     folders: Arc<Folders>,
     durability: Durability,
+    quick: Arc<Quick>,
     /// Held for the life of the store: the claim on the folder.
     _claim: File,
 }
@@ -121,6 +124,7 @@ impl LocalStore {
             partial: settings.partial_path.clone(),
             completed: settings.completed_path.clone(),
             durability: settings.durability,
+            quick: Arc::default(),
         })
     }
 
@@ -155,6 +159,18 @@ impl LocalStore {
         };
         Ok((doing, open))
     }
+
+    /// Does work that waits for the disk if so much durability is promised.
+    async fn durably<T: Send + 'static>(
+        &self,
+        doing: String,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T, ContentError> {
+        match self.durability {
+            Durability::Disk => blocking(doing, work).await,
+            Durability::Os => self.quick.run(work).await.map_err(|source| explain(doing, source)),
+        }
+    }
 }
 
 #[async_trait]
@@ -169,8 +185,11 @@ impl ContentStore for LocalStore {
 
     async fn open(&self, placement: &Placement, start: Start) -> Result<Box<dyn Writer>, ContentError> {
         let (doing, open) = self.opening(placement, start)?;
-        let file = blocking(doing, open).await?;
-        Ok(Box::new(LocalWriter::new(file, start.offset(), self.durability)))
+        let file = match start {
+            Start::At(_) => self.quick.run(open).await.map_err(|source| explain(doing, source)),
+            Start::New | Start::Again(_) => self.durably(doing, open).await,
+        }?;
+        Ok(Box::new(LocalWriter::new(file, start.offset(), self.durability, self.quick.clone())))
     }
 
     async fn join(&self, placement: &Placement, at: u64, slices: &[Slice]) -> Result<(), ContentError> {
@@ -190,7 +209,7 @@ impl ContentStore for LocalStore {
 
     async fn put(&self, placement: &Placement, start: Start, frames: Vec<Bytes>) -> Result<(), ContentError> {
         let ((doing, open), durability) = (self.opening(placement, start)?, self.durability);
-        blocking(doing, move || {
+        self.durably(doing, move || {
             let file = open()?;
             file::write(&file, &frames, start.offset())?;
             file::sync(&file, durability)
@@ -201,7 +220,7 @@ impl ContentStore for LocalStore {
     async fn finish(&self, placement: &Placement, size: u64) -> Result<(), ContentError> {
         let (partial, complete) = self.paths(placement)?;
         let (folders, durability) = (self.folders.clone(), self.durability);
-        blocking(format!("finishing {}", complete.display()), move || {
+        self.durably(format!("finishing {}", complete.display()), move || {
             let folder = complete.parent().unwrap_or(&folders.root);
             match OpenOptions::new().write(true).open(&partial) {
                 Ok(file) => {

@@ -39,7 +39,7 @@ use crate::{http::Settings, worker::Tasks};
 /// aimed at: every one that
 /// is being received holds its buffer, and what waits to be written may hold another. It bounds the unparsed head too, so
 /// it is never below twice the largest allowed.
-const READ_BUFFER: usize = 64 * 1024;
+const READ_BUFFER: usize = 256 * 1024;
 /// Header lines of one request, at most.
 const MAX_HEADERS: usize = 100;
 /// Requests at once on one HTTP/2 connection.

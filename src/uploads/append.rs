@@ -1,13 +1,11 @@
 //! Create and append: from one command to one chunk, durable and ready to be committed.
 
-use std::sync::Arc;
-
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::{
     Append, Body, Contention, Keep, New, Target, UploadError, Uploads,
     commit::keep_digest,
-    drain::{Drain, Sink},
+    drain::Drain,
     lock::Guard,
     meters::Outcome,
     once::{self, Once},
@@ -54,9 +52,8 @@ pub(super) struct Chunk {
     pub(super) by: Principal,
     pub(super) plan: Plan,
     start: Start,
-    keep: Keep,
-    /// Shared with the writing of its bytes.
-    guard: Arc<Guard>,
+    pub(super) keep: Keep,
+    pub(super) guard: Guard,
 }
 
 impl Uploads {
@@ -101,7 +98,7 @@ impl Uploads {
     ) -> Result<Upload, UploadError> {
         let refused = |error: &UploadError| self.parts.meters.chunks.one(Outcome::refused(error));
         let Admitted { guard, upload, plan, start, born } = admitted.inspect_err(refused)?;
-        let chunk = Chunk { by: by.clone(), plan, start, keep, guard: Arc::new(guard) };
+        let chunk = Chunk { by: by.clone(), plan, start, keep, guard };
         let (core, admitted) = (self.clone(), self.now());
         self.detached(async move {
             let meters = &core.parts.meters;
@@ -276,16 +273,14 @@ impl Uploads {
         let (parts, plan) = (&self.parts, &chunk.plan);
         let placement = placement_of(&upload)?;
         let digest = self.running(&upload).await?;
-        let sink = Sink::new(parts.content.clone(), placement.clone(), chunk.start, digest);
-        let drain = Drain::new(sink, parts.tasks.clone(), chunk.guard.clone());
+        let drain = Drain::new(parts.content.clone(), placement.clone(), chunk.start, digest);
         let meters = parts.meters.clone();
         let body = body.inspect_ok(move |frame| meters.arrived.add((), frame.len() as u64)).boxed();
-        let mut pump = Pump::new(*plan, chunk.keep, body, &parts.budget, drain);
+        let mut pump = Pump::new(chunk, body, parts, drain);
         loop {
             let (received, size) = match pumped(&mut pump, plan).await {
                 Ok(pumped) => pumped,
                 Err(error) => {
-                    pump.stop().await;
                     // The next one opens it as whoever knows nothing does.
                     parts.recent.forget(upload.id);
                     return Err(if born.is_some() { error } else { self.given_up(&upload, error).await });
@@ -347,7 +342,7 @@ impl Uploads {
 }
 
 /// The next bytes that are durable, and the total length as known with them.
-async fn pumped(pump: &mut Pump, plan: &Plan) -> Result<(Received, Option<u64>), UploadError> {
+async fn pumped(pump: &mut Pump<'_>, plan: &Plan) -> Result<(Received, Option<u64>), UploadError> {
     let received = pump.run().await?;
     let size = match received.then {
         Then::End => plan.settle(received.bytes)?,

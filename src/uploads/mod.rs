@@ -407,8 +407,7 @@ impl Uploads {
         &self,
         work: impl Future<Output = Result<T, UploadError>> + Send + 'static,
     ) -> Result<T, UploadError> {
-        let task = self.parts.tasks.spawn(tracing::Instrument::in_current_span(work));
-        task.await.unwrap_or_else(|panic| Err(UploadError::Internal(panic.to_string())))
+        self.parts.tasks.outlasting(tracing::Instrument::in_current_span(work)).await
     }
 }
 

@@ -1,8 +1,8 @@
 //! The pump: from the body of a request into the content, then one commit.
 //!
-//! It runs in a task of its own, because a handler is dropped when its client leaves, and bytes that arrived must not
-//! depend on that. Frames are gathered, then written and hashed off the async threads while the next ones are read; at
-//! most one batch is being written while one is gathered, and all batches of the process share one [`Budget`].
+//! It outlasts its request, because a handler is dropped when its client leaves, and bytes that arrived must not depend on
+//! that. Frames are gathered and then written; the socket's own buffer takes the next ones meanwhile. All batches of the
+//! process share one [`Budget`].
 //!
 //! Nothing is acknowledged before it is durable and its row is committed. A chunk is admitted as [`Keep`] says: as a
 //! whole or not at all, or as far as it came.
@@ -15,16 +15,18 @@ use std::sync::{
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 
-use super::{Body, BodyError, UploadError, drain::Drain};
-use crate::domain::{
-    digest::Running,
-    upload::{Plan, Refusal},
+use super::{Body, BodyError, Parts, UploadError, append::Chunk, drain::Drain, lock::Guard};
+use crate::{
+    domain::{
+        digest::Running,
+        upload::{Plan, Refusal},
+    },
+    worker::Tasks,
 };
 
-/// How many bytes are gathered before they are first written: with less, system calls cost more than the copy.
+/// How many bytes are gathered before they are written: with less, system calls cost more than the copy. A whole read
+/// buffer of a connection goes as it is, and is free for the next bytes.
 const BATCH_BYTES: usize = 256 * 1024;
-/// How many at most. Batches of a body that keeps coming grow to it: handing one on costs the same whatever its length.
-const LARGEST_BATCH_BYTES: usize = 1024 * 1024;
 /// Smaller frames are copied: a frame is a slice of its connection's read buffer and keeps the whole of it, so that the
 /// frames of slow clients would hold many times what the budget counts.
 const SMALL_FRAME: usize = 32 * 1024;
@@ -111,9 +113,11 @@ enum Step<T> {
 }
 
 /// One body on its way into one content.
-pub(super) struct Pump {
+pub(super) struct Pump<'a> {
     plan: Plan,
     keep: Keep,
+    guard: &'a Guard,
+    tasks: &'a Tasks,
     body: Body,
     batch: Batch,
     drain: Drain,
@@ -123,14 +127,16 @@ pub(super) struct Pump {
     reader: Option<u64>,
 }
 
-impl Pump {
+impl<'a> Pump<'a> {
     /// A pump that has taken in nothing.
-    pub(super) fn new(plan: Plan, keep: Keep, body: Body, budget: &Budget, drain: Drain) -> Self {
+    pub(super) fn new(chunk: &'a Chunk, body: Body, parts: &'a Parts, drain: Drain) -> Self {
         Self {
-            plan,
-            keep,
+            plan: chunk.plan,
+            keep: chunk.keep,
+            guard: &chunk.guard,
+            tasks: &parts.tasks,
             body,
-            batch: Batch::new(budget),
+            batch: Batch::new(&parts.budget),
             drain,
             taken: 0,
             checkpoint: CHECKPOINT_BYTES,
@@ -164,12 +170,6 @@ impl Pump {
         }
     }
 
-    /// Waits for the write under way; no other follows. The upload's lock is still held.
-    pub(super) async fn stop(&mut self) {
-        // However it ends, its chunk is refused already.
-        let _ = self.drain.settle().await;
-    }
-
     /// Takes in one frame, unless a reader wants the offset to be exact first.
     async fn take_in(&mut self) -> Result<Step<()>, UploadError> {
         let mut frame = match self.next().await? {
@@ -177,7 +177,7 @@ impl Pump {
             Step::Pause => return Ok(Step::Pause),
             Step::End => return Ok(Step::End),
         };
-        self.drain.guard.progressed();
+        self.guard.progressed();
         let room = self.plan.at_most - self.taken;
         let beyond = frame.len() as u64 > room;
         if beyond {
@@ -199,12 +199,12 @@ impl Pump {
             }
             tokio::select! {
                 biased;
-                () = self.drain.guard.asked_to_let_go() => return Err(UploadError::Busy),
-                () = self.drain.tasks.letting_go() => return Err(UploadError::ShuttingDown),
-                () = self.drain.guard.asked_to_commit(), if self.reader.is_none() => match self.keep {
+                () = self.guard.asked_to_let_go() => return Err(UploadError::Busy),
+                () = self.tasks.letting_go() => return Err(UploadError::ShuttingDown),
+                () = self.guard.asked_to_commit(), if self.reader.is_none() => match self.keep {
                     Keep::Received => self.reader = Some(self.taken + READER_BYTES),
                     // Of a chunk that is taken whole nothing can be committed yet.
-                    Keep::Whole => self.drain.guard.committed(),
+                    Keep::Whole => self.guard.committed(),
                 },
                 frame = self.body.next() => return Ok(frame.transpose()?.map_or(Step::End, Step::Bytes)),
                 // Nothing more is here now.
@@ -223,14 +223,12 @@ pub(super) struct Batch {
     /// Small frames after them.
     small: BytesMut,
     pub(super) bytes: usize,
-    /// With how many bytes it is to be written.
-    full: usize,
     share: Share,
 }
 
 impl Batch {
     fn new(budget: &Budget) -> Self {
-        Self { frames: Vec::new(), small: BytesMut::new(), bytes: 0, full: BATCH_BYTES, share: budget.share() }
+        Self { frames: Vec::new(), small: BytesMut::new(), bytes: 0, share: budget.share() }
     }
 
     /// Adds a frame; gives back the batch when it is time to write it.
@@ -246,7 +244,7 @@ impl Batch {
             self.seal();
             self.frames.push(frame);
         }
-        (!fits || self.bytes >= self.full).then(|| self.take())
+        (!fits || self.bytes >= BATCH_BYTES).then(|| self.take())
     }
 
     /// Puts the small frames behind the others.
@@ -258,9 +256,7 @@ impl Batch {
 
     fn take(&mut self) -> Self {
         self.seal();
-        // Where the budget cut this one short, the next begins small.
-        let full = if self.bytes < self.full { BATCH_BYTES } else { LARGEST_BATCH_BYTES.min(self.full * 2) };
-        let fresh = Self { full, ..Self::new(&self.share.budget) };
+        let fresh = Self::new(&self.share.budget);
         std::mem::replace(self, fresh)
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{super::Writer, blocking};
+use super::{super::Writer, blocking, explain, quick::Quick};
 use crate::{content::ContentError, domain::Durability};
 
 /// A growing file and where its next byte goes.
@@ -18,12 +18,13 @@ pub(super) struct LocalWriter {
     file: Arc<File>,
     at: u64,
     durability: Durability,
+    quick: Arc<Quick>,
 }
 
 impl LocalWriter {
     /// Writes from `at` on.
-    pub(super) fn new(file: File, at: u64, durability: Durability) -> Self {
-        Self { file: Arc::new(file), at, durability }
+    pub(super) fn new(file: File, at: u64, durability: Durability, quick: Arc<Quick>) -> Self {
+        Self { file: Arc::new(file), at, durability, quick }
     }
 }
 
@@ -32,8 +33,8 @@ impl Writer for LocalWriter {
     async fn write(&mut self, frames: Vec<Bytes>) -> Result<(), ContentError> {
         let (file, at) = (self.file.clone(), self.at);
         let length: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
-        blocking("writing a chunk".into(), move || write(&file, &frames, at).inspect_err(|_| give_back(&file, at)))
-            .await?;
+        let written = self.quick.run(move || write(&file, &frames, at).inspect_err(|_| give_back(&file, at))).await;
+        written.map_err(|source| explain("writing a chunk".into(), source))?;
         self.at += length;
         Ok(())
     }
