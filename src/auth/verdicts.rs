@@ -148,19 +148,25 @@ impl Verdicts {
     ///
     /// `flight` names, besides the proof, whatever else the question carries: an answer that must not be repeated must
     /// not be shared either with a request that it was not given for.
-    pub async fn settle<F>(&self, key: Key, flight: Key, ask: F) -> Verdict
-    where
-        F: Future<Output = Settled> + Send + 'static,
-    {
-        if let Some(verdict) = self.remembered(key).await {
-            return verdict;
+    pub fn settle(
+        &self,
+        key: Key,
+        flight: Key,
+        ask: impl Future<Output = Settled> + Send + 'static,
+    ) -> impl Future<Output = Verdict> {
+        // Most verdicts are remembered: nobody who looks for one should be as large as the question.
+        let ask = ask.boxed();
+        async move {
+            if let Some(verdict) = self.remembered(key).await {
+                return verdict;
+            }
+            let Board { judged, meters, .. } = &*self.board;
+            let begun = tokio::time::Instant::now();
+            meters.missed.one(*judged);
+            let verdict = self.join(key, flight, ask).await;
+            meters.gate.seconds.since(judged.source(), begun);
+            verdict
         }
-        let Board { judged, meters, .. } = &*self.board;
-        let begun = tokio::time::Instant::now();
-        meters.missed.one(*judged);
-        let verdict = self.join(key, flight, ask).await;
-        meters.gate.seconds.since(judged.source(), begun);
-        verdict
     }
 
     /// The verdict under `key`, if there is one that is still good.

@@ -403,11 +403,11 @@ impl Uploads {
     }
 
     /// Runs work that must not end with the request that asked for it.
-    async fn detached<T: Send + 'static>(
+    fn detached<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, UploadError>> + Send + 'static,
-    ) -> Result<T, UploadError> {
-        self.parts.tasks.outlasting(tracing::Instrument::in_current_span(work)).await
+    ) -> impl Future<Output = Result<T, UploadError>> {
+        self.parts.tasks.outlasting(tracing::Instrument::in_current_span(work))
     }
 }
 
