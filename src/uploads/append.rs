@@ -88,7 +88,7 @@ impl Uploads {
         self.take(by, admitted, keep, body).await
     }
 
-    /// Takes in an admitted chunk, in a task of its own.
+    /// Takes in an admitted chunk, whoever leaves meanwhile.
     pub(super) async fn take(
         &self,
         by: &Principal,
