@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use super::{
     Account, Accounts, Profile, Standing, StoreError, Written,
     dialect::Dialect,
+    step::Step,
     store::{Fields, Statement, Store, hold},
 };
 use crate::domain::{
@@ -60,7 +61,7 @@ pub(super) const RAISE_EPOCH: &str = "UPDATE users SET token_epoch = token_epoch
 
 const BOUND: &str = "SELECT upload_id, user_id FROM bindings WHERE proof = $1 AND user_id IS NOT NULL";
 
-const SPEND: &str = "INSERT INTO spent_proofs (proof, until) VALUES ($1, $2) ON CONFLICT (proof) DO NOTHING";
+pub(super) const SPEND: &str = "INSERT INTO spent_proofs (proof, until) VALUES ($1, $2) ON CONFLICT (proof) DO NOTHING";
 
 const FORGET_SPENT: &str = "
     DELETE FROM spent_proofs WHERE proof IN (SELECT proof FROM spent_proofs WHERE until < $1 LIMIT $2)";
@@ -120,7 +121,7 @@ impl<DB: Dialect> Accounts for Store<DB> {
     }
 
     async fn spend(&self, proof: ProofHash, until: Timestamp) -> Result<bool, StoreError> {
-        Ok(self.change(spend(Spend { proof, until })).await? == 1)
+        Ok(self.change(spend(Spend { proof, until }).statement()).await? == 1)
     }
 
     async fn forget_spent(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
@@ -144,8 +145,8 @@ impl<DB: Dialect> Accounts for Store<DB> {
 }
 
 /// Changes one row, or none if it was spent before.
-pub(super) fn spend<DB: Dialect>(spend: Spend) -> Statement<'static, DB> {
-    sqlx::query(SPEND).bind(hex(&spend.proof.0)).bind(spend.until.as_microsecond())
+pub(super) fn spend(spend: Spend) -> Step {
+    Step::new(SPEND).bind(hex(&spend.proof.0)).bind(spend.until.as_microsecond())
 }
 
 impl<DB: Dialect> Store<DB> {

@@ -1,12 +1,12 @@
 //! Facts about creations that happen once, in SQL that both engines read.
 
 use async_trait::async_trait;
-use sqlx::Transaction;
 
 use super::{
     StoreError,
     deed::{Deed, Done},
     dialect::Dialect,
+    step::Step,
     store::{Fields, Store},
     uploads::{TABLE, owner_text, select, upload},
 };
@@ -42,7 +42,7 @@ pub trait Creations: Send + Sync + 'static {
     async fn created_by(&self, proof: ProofHash, upload: UploadId) -> Result<bool, StoreError>;
 }
 
-const NAME: &str = "UPDATE uploads SET creation_key = $2, creation_said = $3 WHERE id = $1";
+pub(super) const NAME: &str = "UPDATE uploads SET creation_key = $2, creation_said = $3 WHERE id = $1";
 
 // In the words of the index, or it is not used.
 const CREATED: &str = select!(
@@ -82,16 +82,10 @@ impl<DB: Dialect> Creations for Store<DB> {
     }
 }
 
-/// Gives a new upload its key.
-pub(super) async fn name<DB: Dialect>(
-    tx: &mut Transaction<'_, DB>,
-    upload: &Upload,
-    creation: &Creation,
-) -> Result<(), StoreError> {
-    let query = sqlx::query(NAME)
+/// That the new upload was made under its key.
+pub(super) fn named(upload: &Upload, creation: &Creation) -> Step {
+    Step::new(NAME)
         .bind(upload.id.to_string())
         .bind(creation.key.as_str().to_owned())
-        .bind(creation.said.clone());
-    query.execute(&mut **tx).await?;
-    Ok(())
+        .bind(creation.said.clone())
 }

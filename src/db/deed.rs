@@ -3,10 +3,11 @@
 use sqlx::Transaction;
 
 use super::{
-    Advance, StoreError, creations,
+    Advance, StoreError, accounts,
+    changes::{bind_within, bound, complete, completed_with, insert, moved, spend_within},
+    creations::named,
     dialect::Dialect,
-    store::Statement,
-    uploads::{bind, complete, completed_with, insert, moved, spend_within},
+    step::Step,
     usage,
 };
 use crate::domain::{
@@ -77,8 +78,21 @@ impl Deed {
         self.spend.is_none() && self.within.is_none() && self.binding.is_none() && self.creation.is_none()
     }
 
+    /// Everything it does. It is made if each of its steps is.
+    pub(super) fn steps(&self) -> Result<impl Iterator<Item = Step>, StoreError> {
+        let spent = self.spend.map(accounts::spend);
+        let (bound, named) = match &self.change {
+            Change::Insert(upload) => (
+                self.binding.map(|binding| bound(upload, binding)),
+                self.creation.as_ref().map(|creation| named(upload, creation)),
+            ),
+            Change::Advance(..) | Change::CompleteWith(..) | Change::Complete { .. } => (None, None),
+        };
+        Ok(spent.into_iter().chain([self.step()?]).chain(bound).chain(named))
+    }
+
     /// The change itself.
-    pub(super) fn statement<DB: Dialect>(&self) -> Result<Statement<'static, DB>, StoreError> {
+    pub(super) fn step(&self) -> Result<Step, StoreError> {
         match &self.change {
             Change::Insert(upload) => insert(upload),
             Change::Advance(id, advance) => moved(*id, advance),
@@ -93,14 +107,14 @@ impl Deed {
         if let Some(refusal) = self.refused(tx).await? {
             return Ok(Done::Refused(refusal));
         }
-        if DB::changed(&self.statement()?.execute(&mut **tx).await?) != 1 {
+        if !self.step()?.make::<DB>(tx).await? {
             return Ok(Done::Elsewhere);
         }
         if let (Some(binding), Change::Insert(upload)) = (self.binding, &self.change) {
-            bind(tx, upload, binding).await?;
+            bind_within(tx, upload, binding).await?;
         }
         if let (Some(creation), Change::Insert(upload)) = (&self.creation, &self.change) {
-            creations::name(tx, upload, creation).await?;
+            named(upload, creation).make::<DB>(tx).await?;
         }
         Ok(Done::Made)
     }

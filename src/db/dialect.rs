@@ -7,8 +7,8 @@
 use std::{path::Path, str::FromStr as _, time::Duration};
 
 use sqlx::{
-    ColumnIndex, ConnectOptions as _, Connection as _, Database, Decode, Encode, Executor, IntoArguments, Postgres,
-    Sqlite, Type,
+    AssertSqlSafe, ColumnIndex, ConnectOptions as _, Connection as _, Database, Decode, Encode, Executor,
+    IntoArguments, Postgres, Sqlite, SqliteConnection, Type,
     error::DatabaseError,
     migrate::{MigrateError, Migrator},
     pool::PoolOptions,
@@ -16,7 +16,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 
-use super::{StoreError, store::Store};
+use super::{StoreError, group, store::Store};
 use crate::domain::Durability;
 
 /// How long a deed waits for a connection, and a writer of SQLite for another process.
@@ -123,7 +123,8 @@ pub(super) async fn open_sqlite(path: &str, readers: u32, durability: Durability
     let options = sqlite_options(path, durability);
     migrate_sqlite(&options).await.map_err(|error| error.within(&format!("cannot open {path}")))?;
     // One writer: writers of this process queue for the connection instead of finding the file busy.
-    let write = file_pool(1).connect_lazy_with(options.clone());
+    let write = file_pool(1).after_connect(|connection, _| Box::pin(prepare_groups(connection)));
+    let write = write.connect_lazy_with(options.clone().pragma("temp_store", "MEMORY"));
     let read = file_pool(readers).connect_lazy_with(options.pragma("query_only", "ON"));
     Ok(Store::new(read, write))
 }
@@ -139,6 +140,11 @@ fn sqlite_options(path: &str, durability: Durability) -> SqliteConnectOptions {
         .synchronous(synchronous)
         .foreign_keys(true)
         .busy_timeout(PATIENCE)
+}
+
+async fn prepare_groups(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    // Made of constants alone.
+    sqlx::raw_sql(AssertSqlSafe(group::preparation())).execute(connection).await.map(drop)
 }
 
 /// Makes the file, readable by its owner only; SQLite gives its companions (`-wal`, `-shm`) the same mode.
@@ -210,6 +216,11 @@ pub(super) fn is_full(error: &dyn DatabaseError) -> bool {
         Some(_) => code == "53100",
         None => code.parse().is_ok_and(|code: u32| code & 0xff == 13),
     }
+}
+
+/// Whether a rule of SQLite's tables said no, or a trigger: the statement changed nothing.
+pub(super) fn is_constraint(error: &dyn DatabaseError) -> bool {
+    error.code().is_some_and(|code| code.parse().is_ok_and(|code: u32| code & 0xff == 19))
 }
 
 /// Whether the same statement may succeed later.

@@ -5,9 +5,10 @@ use sqlx::Transaction;
 
 use super::{
     Joins, StoreError,
+    changes::{insert_within, spend_within},
     dialect::Dialect,
     store::{Store, hold},
-    uploads::{insert_within, owner_text, select, spend_within},
+    uploads::{owner_text, select},
 };
 use crate::domain::{
     Timestamp, UploadId,

@@ -4,13 +4,16 @@
 //! (compare-and-set), not errors. Every lookup of an upload carries an [`Owner`], or an operator's proof.
 
 mod accounts;
+mod changes;
 mod creations;
 mod credentials;
 mod deed;
 mod dialect;
 mod events;
+mod group;
 mod joins;
 mod operations;
+mod step;
 mod store;
 mod together;
 mod token_keys;

@@ -5,6 +5,10 @@
 //! answered before the commit, and one who fails fails alone: if a deed of a group has to be undone, the group is, and each
 //! deed is made in a transaction of its own.
 //!
+//! Each statement is a way to the connection's thread and back, which costs more than what is done there. Deeds that need no
+//! look at anything before they act are therefore made in one statement ([`group`]). That they all can be is what it hopes
+//! for; if they cannot, nothing is lost but one way.
+//!
 //! What is deliberately not here: a task. Whoever waits leads, when it is its turn.
 
 use std::sync::{
@@ -25,6 +29,7 @@ use super::{
     StoreError,
     deed::{Deed, Done},
     dialect::{Dialect, PATIENCE},
+    group,
     store::Store,
 };
 
@@ -128,8 +133,41 @@ impl<DB: Dialect> Together<DB> {
     }
 }
 
-/// Makes every deed, in one transaction if that can be. Whether nothing failed that could have to do with the connection.
-async fn make_all<DB: Dialect>(mut group: Vec<Waiting>, on: &mut DB::Connection) -> bool {
+/// Makes every deed, at once if that can be. Whether nothing failed that could have to do with the connection.
+async fn make_all<DB: Dialect>(group: Vec<Waiting>, on: &mut DB::Connection) -> bool {
+    let (mut others, ready): (Vec<_>, Vec<_>) = group.into_iter().partition(|waiting| waiting.deed.within.is_some());
+    match at_once::<DB>(&ready, on).await {
+        Ok(true) => answer(ready, std::iter::repeat(Ok(Done::Made))),
+        Ok(false) => others.extend(ready),
+        Err(error) => {
+            others.extend(ready);
+            answer(others, std::iter::repeat(Err(error)));
+            return false;
+        }
+    }
+    make_each::<DB>(others, on).await
+}
+
+/// One statement for all. `false`: one of them cannot be made, or there is only one statement, and nothing changed.
+///
+/// # Errors
+/// Whether anything changed is not known.
+async fn at_once<DB: Dialect>(group: &[Waiting], on: &mut DB::Connection) -> Result<bool, StoreError> {
+    let mut steps = Vec::with_capacity(2 * group.len());
+    for Waiting { deed, .. } in group {
+        match deed.steps() {
+            Ok(some) => steps.extend(some),
+            Err(_) => return Ok(false),
+        }
+    }
+    match steps.len() {
+        0 | 1 => Ok(false),
+        _ => group::make::<DB>(&steps, on).await,
+    }
+}
+
+/// Makes one deed after the other, in one transaction if that can be. Says what [`make_all`] says.
+async fn make_each<DB: Dialect>(mut group: Vec<Waiting>, on: &mut DB::Connection) -> bool {
     group = match group.len() {
         0 | 1 => group,
         _ => match together::<DB>(&group, on).await {
@@ -185,8 +223,8 @@ async fn together<DB: Dialect>(group: &[Waiting], on: &mut DB::Connection) -> Re
 /// One deed, in a transaction of its own.
 async fn alone<DB: Dialect>(deed: &Deed, on: &mut DB::Connection) -> Answer {
     if deed.is_plain() {
-        let changed = DB::changed(&deed.statement::<DB>()?.execute(on).await?);
-        return Ok(if changed == 1 { Done::Made } else { Done::Elsewhere });
+        let is_made = deed.step()?.make::<DB>(on).await?;
+        return Ok(if is_made { Done::Made } else { Done::Elsewhere });
     }
     let mut tx = on.begin_with(DB::BEGIN).await?;
     let outcome = deed.make(&mut tx).await?;
