@@ -106,6 +106,7 @@ mod creations;
 mod credentials;
 mod joins;
 mod operations;
+mod together;
 mod token_keys;
 mod uploads;
 
