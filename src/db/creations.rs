@@ -84,8 +84,5 @@ impl<DB: Dialect> Creations for Store<DB> {
 
 /// That the new upload was made under its key.
 pub(super) fn named(upload: &Upload, creation: &Creation) -> Step {
-    Step::new(NAME)
-        .bind(upload.id.to_string())
-        .bind(creation.key.as_str().to_owned())
-        .bind(creation.said.clone())
+    Step::new(NAME).bind(upload.id.to_string()).bind(creation.key.as_str().to_owned()).bind(creation.said.clone())
 }

@@ -21,8 +21,15 @@ use super::{
 };
 
 /// What can be a step of a group, and which of its values is bytes: JSON has none.
-const TEXTS: [(&str, Option<usize>); 7] =
-    [(INSERT, Some(9)), (BIND, None), (NAME, None), (ADVANCE, Some(6)), (COMPLETE_WITH, None), (COMPLETE, None), (SPEND, None)];
+const TEXTS: [(&str, Option<usize>); 7] = [
+    (INSERT, Some(9)),
+    (BIND, None),
+    (NAME, None),
+    (ADVANCE, Some(6)),
+    (COMPLETE_WITH, None),
+    (COMPLETE, None),
+    (SPEND, None),
+];
 
 /// Each step is an array of its text's place in [`TEXTS`] and its values, so that `$n` stands at n.
 const MAKE: &str = "INSERT INTO temp.steps (text, said) SELECT value ->> 0, value FROM json_each($1)";

@@ -25,16 +25,11 @@ pub(super) struct Drain {
     /// Opened for the first batch that does not bring the end with it.
     writer: Option<Box<dyn Writer>>,
     start: Start,
-    digest: Option<Digest>,
+    digest: Option<Running>,
+    /// The same with the last batch that was written, which is being hashed.
+    hashing: Option<JoinHandle<Running>>,
     written: u64,
     synced: u64,
-}
-
-/// A digest up to the last batch that was written.
-enum Digest {
-    Here(Running),
-    /// That batch is being hashed.
-    UnderWay(JoinHandle<Running>),
 }
 
 impl Drain {
@@ -45,7 +40,7 @@ impl Drain {
         start: Start,
         digest: Option<Running>,
     ) -> Self {
-        Self { content, placement, writer: None, start, digest: digest.map(Digest::Here), written: 0, synced: 0 }
+        Self { content, placement, writer: None, start, digest, hashing: None, written: 0, synced: 0 }
     }
 
     /// Writes `batch`.
@@ -53,9 +48,9 @@ impl Drain {
         if batch.frames.is_empty() {
             return Ok(());
         }
-        let (bytes, hashed) = (batch.bytes, self.hashed(&batch.frames).await?);
+        let (bytes, hashing) = (batch.bytes, self.hash(&batch.frames).await?);
         self.writer().await?.write(batch.frames).await?;
-        self.count(bytes, hashed);
+        self.count(bytes, hashing);
         Ok(())
     }
 
@@ -75,20 +70,21 @@ impl Drain {
                 then
             }
         };
-        Ok(Received { bytes: self.written, digest: self.settled().await?, then })
+        self.settle().await?;
+        Ok(Received { bytes: self.written, digest: self.digest.clone(), then })
     }
 
     /// Takes in all that is here and makes it durable, in one step.
     async fn put(&mut self, batch: Batch) -> Result<(), ContentError> {
-        let (bytes, hashed) = (batch.bytes, self.hashed(&batch.frames).await?);
+        let (bytes, hashing) = (batch.bytes, self.hash(&batch.frames).await?);
         self.content.put(&self.placement, self.start, batch.frames).await?;
-        self.count(bytes, hashed);
+        self.count(bytes, hashing);
         (self.start, self.synced) = (Start::At(self.start.offset() + bytes as u64), self.written);
         Ok(())
     }
 
-    fn count(&mut self, bytes: usize, hashed: Option<Digest>) {
-        self.digest = hashed.or_else(|| self.digest.take());
+    fn count(&mut self, bytes: usize, hashing: Option<JoinHandle<Running>>) {
+        self.hashing = hashing;
         self.written += bytes as u64;
     }
 
@@ -109,21 +105,18 @@ impl Drain {
         Ok(())
     }
 
-    /// What the digest will be with these frames.
-    async fn hashed(&mut self, frames: &[Bytes]) -> Result<Option<Digest>, ContentError> {
-        let before = self.settled().await?;
-        Ok(before.map(|digest| Digest::UnderWay(hash(digest, frames.to_vec()))))
+    /// Begins to hash frames that are about to be written.
+    async fn hash(&mut self, frames: &[Bytes]) -> Result<Option<JoinHandle<Running>>, ContentError> {
+        self.settle().await?;
+        Ok(self.digest.clone().map(|digest| hash(digest, frames.to_vec())))
     }
 
-    /// The digest up to what was written.
-    async fn settled(&mut self) -> Result<Option<Running>, ContentError> {
-        let digest = match self.digest.take() {
-            None => return Ok(None),
-            Some(Digest::Here(digest)) => digest,
-            Some(Digest::UnderWay(hashed)) => hashed.await.map_err(|_| lost())?,
-        };
-        self.digest = Some(Digest::Here(digest.clone()));
-        Ok(Some(digest))
+    /// Brings the digest up to what was written.
+    async fn settle(&mut self) -> Result<(), ContentError> {
+        if let Some(hashing) = self.hashing.take() {
+            self.digest = Some(hashing.await.map_err(|_| lost())?);
+        }
+        Ok(())
     }
 }
 

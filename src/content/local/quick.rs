@@ -77,11 +77,12 @@ mod tests {
     use std::{sync::mpsc, thread};
 
     use super::*;
+    use crate::worker::Tasks;
 
     /// Whether work is done by the async thread that asks for it.
     async fn is_done_here(quick: &Arc<Quick>) -> bool {
         let quick = quick.clone();
-        let asked = tokio::spawn(async move {
+        let asked = Tasks::new().spawn(async move {
             let asks = thread::current().id();
             quick.run(move || Ok(thread::current().id() == asks)).await
         });
@@ -92,7 +93,13 @@ mod tests {
     async fn after_slow_work_all_is_handed_on_for_a_while() {
         let quick = Arc::<Quick>::default();
         assert!(is_done_here(&quick).await);
-        quick.run(|| Ok(thread::sleep(SLOW))).await.expect("done");
+        quick
+            .run(|| {
+                thread::sleep(SLOW);
+                Ok(())
+            })
+            .await
+            .expect("done");
         assert!(!is_done_here(&quick).await);
         *quick.slow.lock().expect("unpoisoned") = Instant::now().checked_sub(CALM);
         assert!(is_done_here(&quick).await);
@@ -103,11 +110,11 @@ mod tests {
         let quick = Arc::<Quick>::default();
         let hang = || {
             let ((release, released), quick) = (mpsc::channel::<()>(), quick.clone());
-            let hangs = tokio::spawn(async move { quick.run(move || Ok(released.recv().is_err())).await });
+            let hangs = Tasks::new().spawn(async move { quick.run(move || Ok(released.recv().is_err())).await });
             (release, hangs)
         };
         let (first, second) = (hang(), hang());
-        tokio::spawn(async {}).await.expect("an async thread is left");
+        Tasks::new().spawn(async {}).await.expect("an async thread is left");
         for (release, hangs) in [first, second] {
             drop(release);
             assert!(hangs.await.expect("no panic").expect("done"));

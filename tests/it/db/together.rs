@@ -45,10 +45,7 @@ type Answer = Result<bool, String>;
 
 impl World {
     fn new() -> Self {
-        Self {
-            uploads: (0..UPLOADS).map(|number| odd(number)).collect(),
-            proofs: (0..PROOFS).map(|_| proof(true).proof).collect(),
-        }
+        Self { uploads: (0..UPLOADS).map(odd).collect(), proofs: (0..PROOFS).map(|_| proof(true).proof).collect() }
     }
 
     async fn make(&self, db: &Db, change: &Change) -> Answer {
@@ -112,7 +109,7 @@ impl World {
 fn odd(number: usize) -> Upload {
     Upload {
         filename: format!("{number} 'Été' \"ø\" \\u0041 $1 \u{1f4c4}\u{2028}\t\u{1}\u{7f}.mp4"),
-        content_type: (number % 2 == 0).then(|| String::new()),
+        content_type: (number > 1).then(String::new),
         metadata: Some("filename YQ==,empty\0".into()),
         completes: number % 2 == 1,
         max_bytes: Some(PLACES[3]),
