@@ -218,11 +218,6 @@ pub(super) fn is_full(error: &dyn DatabaseError) -> bool {
     }
 }
 
-/// Whether a rule of SQLite's tables said no, or a trigger: the statement changed nothing.
-pub(super) fn is_constraint(error: &dyn DatabaseError) -> bool {
-    error.code().is_some_and(|code| code.parse().is_ok_and(|code: u32| code & 0xff == 19))
-}
-
 /// Whether the same statement may succeed later.
 pub(super) fn is_passing(error: &dyn DatabaseError) -> bool {
     let code = error.code().unwrap_or_default();

@@ -53,13 +53,14 @@ pub(super) fn preparation() -> String {
 /// Makes every step, or none. `false`: one of them cannot be made, and nothing changed.
 ///
 /// # Errors
-/// What failed is not a step: whether anything changed is not known.
+/// The database cannot answer now: whether anything changed is not known.
 pub(super) async fn make<DB: Dialect>(steps: &[Step], on: &mut DB::Connection) -> Result<bool, StoreError> {
     let steps: Vec<_> = steps.iter().map(InGroup).collect();
     let steps = serde_json::to_string(&steps).map_err(|error| StoreError::Failed(error.to_string()))?;
     match sqlx::query(MAKE).bind(steps).execute(on).await {
         Ok(_) => Ok(true),
-        Err(sqlx::Error::Database(error)) if dialect::is_constraint(&*error) => Ok(false),
+        // Whatever it is about one of them, the others are not to suffer from it.
+        Err(sqlx::Error::Database(error)) if !dialect::is_passing(&*error) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
