@@ -24,7 +24,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::BoxStream};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncSeekExt as _},
+    runtime::Handle,
+};
 use tokio_util::io::ReaderStream;
 
 use self::{
@@ -124,7 +127,7 @@ impl LocalStore {
             partial: settings.partial_path.clone(),
             completed: settings.completed_path.clone(),
             durability: settings.durability,
-            quick: Arc::default(),
+            quick: Quick::on(&Handle::current()).map_err(|error| format!("cannot start a thread: {error}"))?,
         })
     }
 
@@ -149,26 +152,47 @@ impl LocalStore {
         let (partial, complete) = self.paths(placement)?;
         let folders = self.folders.clone();
         let doing = format!("writing {}", partial.display());
-        let open = move || match start {
-            Start::New => folders.create(&partial),
-            Start::At(at) => file::open(&partial, &complete, at),
-            Start::Again(at) => {
-                folders.take_back(&complete, &partial, at)?;
-                file::open(&partial, &complete, at)
-            }
+        let open = move || {
+            let at = match start {
+                Start::New => return folders.create(&partial),
+                Start::At(at) => at,
+                Start::Again(at) => {
+                    folders.take_back(&complete, &partial, at)?;
+                    at
+                }
+            };
+            let file = file::open(&partial, &complete, at)?;
+            file::cut(&file, at)?;
+            Ok(file)
         };
         Ok((doing, open))
     }
 
-    /// Does work that waits for the disk if so much durability is promised.
+    /// Opens a content that goes on at `at`. What lies beyond may be much, and takes long to be cut.
+    async fn reopened(&self, placement: &Placement, at: u64) -> Result<File, ContentError> {
+        let (partial, complete) = self.paths(placement)?;
+        let doing = format!("writing {}", partial.display());
+        let opened = self.quick.run(move || {
+            let file = file::open(&partial, &complete, at)?;
+            Ok((file::goes_beyond(&file, at)?, file))
+        });
+        match opened.await.map_err(|source| explain(doing.clone(), source))? {
+            (false, file) => Ok(file),
+            (true, file) => blocking(doing, move || file.set_len(at).map(|()| file)).await,
+        }
+    }
+
+    /// Does work on a content, elsewhere if it waits for the disk: for as much durability as is promised, or to find out what
+    /// a process left.
     async fn durably<T: Send + 'static>(
         &self,
+        start: Start,
         doing: String,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T, ContentError> {
-        match self.durability {
-            Durability::Disk => blocking(doing, work).await,
-            Durability::Os => self.quick.run(work).await.map_err(|source| explain(doing, source)),
+        match (self.durability, start) {
+            (Durability::Disk, _) | (_, Start::Again(_)) => blocking(doing, work).await,
+            (Durability::Os, _) => self.quick.run(work).await.map_err(|source| explain(doing, source)),
         }
     }
 }
@@ -184,11 +208,13 @@ impl ContentStore for LocalStore {
     }
 
     async fn open(&self, placement: &Placement, start: Start) -> Result<Box<dyn Writer>, ContentError> {
-        let (doing, open) = self.opening(placement, start)?;
         let file = match start {
-            Start::At(_) => self.quick.run(open).await.map_err(|source| explain(doing, source)),
-            Start::New | Start::Again(_) => self.durably(doing, open).await,
-        }?;
+            Start::At(at) => self.reopened(placement, at).await?,
+            Start::New | Start::Again(_) => {
+                let (doing, open) = self.opening(placement, start)?;
+                self.durably(start, doing, open).await?
+            }
+        };
         Ok(Box::new(LocalWriter::new(file, start.offset(), self.durability, self.quick.clone())))
     }
 
@@ -209,7 +235,7 @@ impl ContentStore for LocalStore {
 
     async fn put(&self, placement: &Placement, start: Start, frames: Vec<Bytes>) -> Result<(), ContentError> {
         let ((doing, open), durability) = (self.opening(placement, start)?, self.durability);
-        self.durably(doing, move || {
+        self.durably(start, doing, move || {
             let file = open()?;
             file::write(&file, &frames, start.offset())?;
             file::sync(&file, durability)
@@ -220,7 +246,7 @@ impl ContentStore for LocalStore {
     async fn finish(&self, placement: &Placement, size: u64) -> Result<(), ContentError> {
         let (partial, complete) = self.paths(placement)?;
         let (folders, durability) = (self.folders.clone(), self.durability);
-        self.durably(format!("finishing {}", complete.display()), move || {
+        self.durably(Start::At(size), format!("finishing {}", complete.display()), move || {
             let folder = complete.parent().unwrap_or(&folders.root);
             match OpenOptions::new().write(true).open(&partial) {
                 Ok(file) => {

@@ -10,6 +10,7 @@
 use std::fmt::Write as _;
 
 use serde::{Serialize, Serializer, ser::Error as _};
+use sqlx::error::DatabaseError;
 
 use super::{
     StoreError,
@@ -60,9 +61,21 @@ pub(super) async fn make<DB: Dialect>(steps: &[Step], on: &mut DB::Connection) -
     match sqlx::query(MAKE).bind(steps).execute(on).await {
         Ok(_) => Ok(true),
         // Whatever it is about one of them, the others are not to suffer from it.
-        Err(sqlx::Error::Database(error)) if !dialect::is_passing(&*error) => Ok(false),
+        Err(sqlx::Error::Database(error)) if !dialect::is_passing(&*error) => {
+            if !is_constraint(&*error) {
+                tracing::warn!(%error, "changes that wait for each other are made one by one");
+            }
+            Ok(false)
+        }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether a row was not as a step wants it, which happens.
+fn is_constraint(error: &dyn DatabaseError) -> bool {
+    const SQLITE_CONSTRAINT: u32 = 19;
+    let code = error.code().and_then(|code| code.parse::<u32>().ok());
+    code.is_some_and(|extended| extended & 0xff == SQLITE_CONSTRAINT)
 }
 
 /// The text with its values read from JSON instead.

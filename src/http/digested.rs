@@ -4,7 +4,7 @@
 //! them apart. A body that does not have it fails at its end, so whoever admits nothing before the end admits nothing.
 //! Doors that keep what arrives must therefore not do so where a digest was sent ([`is_digested`]).
 //!
-//! Hashed on the spot, frame by frame: a frame is small, and only who asks for it pays.
+//! Hashed on the spot, frame by frame: a frame is a read buffer at most, and only who asks for it pays.
 
 use std::{
     pin::Pin,

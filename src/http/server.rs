@@ -34,11 +34,9 @@ use tower::ServiceExt as _;
 
 use crate::{http::Settings, worker::Tasks};
 
-/// Most a connection's read buffer grows to. hyper starts with 8 KiB and doubles while reads fill it, so an idle
-/// connection stays small. 128 KiB are a tenth faster for one body, and 200 of them take more than the 128 MiB that are
-/// aimed at: every one that
-/// is being received holds its buffer, and what waits to be written may hold another. It bounds the unparsed head too, so
-/// it is never below twice the largest allowed.
+/// Most a connection's read buffer grows to, and how much is written at once. hyper starts with 8 KiB and doubles while
+/// reads fill it, so an idle connection stays small; one that was written before the next read is used again. It bounds the
+/// unparsed head too, so it is never below twice the largest allowed.
 const READ_BUFFER: usize = 256 * 1024;
 /// Header lines of one request, at most.
 const MAX_HEADERS: usize = 100;

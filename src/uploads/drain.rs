@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{
     UploadError,
-    pump::{Batch, Received, Then},
+    pump::{Batch, Received, Share, Then},
 };
 use crate::{
     content::{ContentError, ContentStore, Start, Writer},
@@ -26,10 +26,19 @@ pub(super) struct Drain {
     writer: Option<Box<dyn Writer>>,
     start: Start,
     digest: Option<Running>,
-    /// The same with the last batch that was written, which is being hashed.
-    hashing: Option<JoinHandle<Running>>,
+    /// The same with the last batch that was written.
+    hashing: Hashing,
     written: u64,
     synced: u64,
+}
+
+/// A digest on its way.
+enum Hashing {
+    /// There is none.
+    Idle,
+    UnderWay(JoinHandle<Running>),
+    /// The hashing panicked: nothing that was written since can count.
+    Lost,
 }
 
 impl Drain {
@@ -40,7 +49,7 @@ impl Drain {
         start: Start,
         digest: Option<Running>,
     ) -> Self {
-        Self { content, placement, writer: None, start, digest, hashing: None, written: 0, synced: 0 }
+        Self { content, placement, writer: None, start, digest, hashing: Hashing::Idle, written: 0, synced: 0 }
     }
 
     /// Writes `batch`.
@@ -48,8 +57,10 @@ impl Drain {
         if batch.frames.is_empty() {
             return Ok(());
         }
-        let (bytes, hashing) = (batch.bytes, self.hash(&batch.frames).await?);
-        self.writer().await?.write(batch.frames).await?;
+        let Batch { frames, bytes, share, .. } = batch;
+        let share = Arc::new(share);
+        let hashing = self.hash(&frames, &share).await?;
+        self.writer().await?.write(frames).await?;
         self.count(bytes, hashing);
         Ok(())
     }
@@ -76,14 +87,16 @@ impl Drain {
 
     /// Takes in all that is here and makes it durable, in one step.
     async fn put(&mut self, batch: Batch) -> Result<(), ContentError> {
-        let (bytes, hashing) = (batch.bytes, self.hash(&batch.frames).await?);
-        self.content.put(&self.placement, self.start, batch.frames).await?;
+        let Batch { frames, bytes, share, .. } = batch;
+        let share = Arc::new(share);
+        let hashing = self.hash(&frames, &share).await?;
+        self.content.put(&self.placement, self.start, frames).await?;
         self.count(bytes, hashing);
         (self.start, self.synced) = (Start::At(self.start.offset() + bytes as u64), self.written);
         Ok(())
     }
 
-    fn count(&mut self, bytes: usize, hashing: Option<JoinHandle<Running>>) {
+    fn count(&mut self, bytes: usize, hashing: Hashing) {
         self.hashing = hashing;
         self.written += bytes as u64;
     }
@@ -106,23 +119,29 @@ impl Drain {
     }
 
     /// Begins to hash frames that are about to be written.
-    async fn hash(&mut self, frames: &[Bytes]) -> Result<Option<JoinHandle<Running>>, ContentError> {
+    async fn hash(&mut self, frames: &[Bytes], share: &Arc<Share>) -> Result<Hashing, ContentError> {
         self.settle().await?;
-        Ok(self.digest.clone().map(|digest| hash(digest, frames.to_vec())))
+        let Some(digest) = self.digest.clone() else { return Ok(Hashing::Idle) };
+        Ok(Hashing::UnderWay(hash(digest, frames.to_vec(), Some(share.clone()))))
     }
 
     /// Brings the digest up to what was written.
     async fn settle(&mut self) -> Result<(), ContentError> {
-        if let Some(hashing) = self.hashing.take() {
-            self.digest = Some(hashing.await.map_err(|_| lost())?);
+        match std::mem::replace(&mut self.hashing, Hashing::Lost) {
+            Hashing::Idle => {}
+            Hashing::UnderWay(hashing) => self.digest = Some(hashing.await.map_err(|_| lost())?),
+            Hashing::Lost => return Err(lost()),
         }
+        self.hashing = Hashing::Idle;
         Ok(())
     }
 }
 
-fn hash(mut digest: Running, frames: Vec<Bytes>) -> JoinHandle<Running> {
+/// Hashes on another thread; the frames count against the budget until they were.
+fn hash(mut digest: Running, frames: Vec<Bytes>, share: Option<Arc<Share>>) -> JoinHandle<Running> {
     spawn_blocking(move || {
         frames.iter().for_each(|frame| digest.update(frame));
+        drop((frames, share));
         digest
     })
 }
@@ -144,7 +163,7 @@ pub(super) async fn rehash(
     while let Some(frame) = bytes.next().await {
         let frame = frame?;
         seen += frame.len() as u64;
-        digest = hash(digest, vec![frame]).await.map_err(|_| lost())?;
+        digest = hash(digest, vec![frame], None).await.map_err(|_| lost())?;
     }
     match seen == length {
         true => Ok(digest),

@@ -6,7 +6,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -70,6 +73,7 @@ struct Slot {
     committed: Notify,
     released: Notify,
     progress: Mutex<Instant>,
+    is_at_work: AtomicBool,
 }
 
 /// A held lock. Dropping it releases the lock.
@@ -93,6 +97,7 @@ impl Locks {
             committed: Notify::new(),
             released: Notify::new(),
             progress: Mutex::new(Instant::now()),
+            is_at_work: AtomicBool::new(false),
         });
         held.insert(id, slot.clone());
         Some(Guard { id, slot, locks: self.clone() })
@@ -163,6 +168,9 @@ impl Locks {
 impl Slot {
     /// For how long nothing arrived.
     fn quiet(&self) -> Duration {
+        if self.is_at_work.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
         self.progress.lock().expect("an instant").elapsed()
     }
 }
@@ -181,6 +189,15 @@ impl Guard {
     /// Tells readers that nothing that arrived before is left to commit.
     pub(super) fn committed(&self) {
         self.slot.committed.notify_waiters();
+    }
+
+    /// Does work during which nothing can arrive: whoever waits for a slow disk is not quiet.
+    pub(super) async fn at_work<T>(&self, work: impl Future<Output = T>) -> T {
+        self.slot.is_at_work.store(true, Ordering::Relaxed);
+        let done = work.await;
+        self.slot.is_at_work.store(false, Ordering::Relaxed);
+        self.progressed();
+        done
     }
 
     /// Notes that bytes arrived.

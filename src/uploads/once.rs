@@ -249,8 +249,8 @@ fn said(new: &New, size: Option<u64>) -> String {
         Wanted::Told(algorithm) => algorithm.name().to_owned(),
     });
     let words = (filename, content_type, digest, metadata, completes, is_part, size);
-    // Unambiguous: texts are quoted.
-    hex(&Sha256::digest(format!("{words:?}")))
+    // Unambiguous, and the same in every version: texts are quoted.
+    hex(&Sha256::digest(serde_json::to_vec(&words).unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -24,12 +24,12 @@ use crate::{
     worker::Tasks,
 };
 
-/// How many bytes are gathered before they are written: with less, system calls cost more than the copy. A whole read
-/// buffer of a connection goes as it is, and is free for the next bytes.
+/// How many bytes are gathered before they are written: with less, system calls cost more than the copy. A full read
+/// buffer of a connection goes as it is, and is free for the next bytes unless they are being hashed.
 const BATCH_BYTES: usize = 256 * 1024;
 /// Smaller frames are copied: a frame is a slice of its connection's read buffer and keeps the whole of it, so that the
 /// frames of slow clients would hold many times what the budget counts.
-const SMALL_FRAME: usize = 32 * 1024;
+const SMALL_FRAME: usize = 64 * 1024;
 /// Bytes gathered or being written in the whole process. When they are used up, batches get smaller, nobody waits.
 const BUDGET_BYTES: usize = 16 * 1024 * 1024;
 /// A long body of a streaming door is committed every so many bytes.
@@ -54,7 +54,7 @@ pub(super) struct Budget {
 }
 
 /// Bytes taken from the budget; given back on drop.
-struct Share {
+pub(super) struct Share {
     budget: Budget,
     bytes: usize,
 }
@@ -163,7 +163,7 @@ impl<'a> Pump<'a> {
                 Err(error) => break Then::CutShort(error),
             }
         };
-        let Received { bytes, digest, then } = self.drain.received(self.batch.take(), then).await?;
+        let Received { bytes, digest, then } = self.guard.at_work(self.drain.received(self.batch.take(), then)).await?;
         match (self.keep, then) {
             (Keep::Whole, Then::CutShort(error)) => Err(error),
             (_, then) => Ok(Received { bytes, digest, then }),
@@ -185,7 +185,7 @@ impl<'a> Pump<'a> {
         }
         self.taken += frame.len() as u64;
         if let Some(full) = self.batch.push(frame) {
-            self.drain.write(full).await?;
+            self.guard.at_work(self.drain.write(full)).await?;
         }
         if beyond { Err(self.plan.beyond.into()) } else { Ok(Step::Bytes(())) }
     }
@@ -223,7 +223,7 @@ pub(super) struct Batch {
     /// Small frames after them.
     small: BytesMut,
     pub(super) bytes: usize,
-    share: Share,
+    pub(super) share: Share,
 }
 
 impl Batch {

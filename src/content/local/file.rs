@@ -48,17 +48,15 @@ impl Writer for LocalWriter {
     }
 }
 
-/// Opens a growing file and cuts what lies beyond `at`.
+/// Opens a growing file that has `at` bytes, or more.
 pub(super) fn open(partial: &Path, complete: &Path, at: u64) -> io::Result<File> {
-    let file = match OpenOptions::new().write(true).open(partial) {
+    match OpenOptions::new().write(true).open(partial) {
         // Finished by a process that ended before it could record so: whole, and in its place.
         Err(error) if error.kind() == io::ErrorKind::NotFound && length_of(complete) == Some(at) => {
             OpenOptions::new().write(true).open(complete)
         }
         file => file,
-    }?;
-    cut(&file, at)?;
-    Ok(file)
+    }
 }
 
 /// Writes all frames at `at` with as few calls as the kernel allows, copying nothing.
@@ -100,12 +98,16 @@ pub(super) fn give_back(file: &File, at: u64) {
 
 /// Cuts what lies beyond `at`.
 pub(super) fn cut(file: &File, at: u64) -> io::Result<()> {
+    if goes_beyond(file, at)? { file.set_len(at) } else { Ok(()) }
+}
+
+/// Whether there is something beyond `at`.
+pub(super) fn goes_beyond(file: &File, at: u64) -> io::Result<bool> {
     match file.metadata()?.len() {
         length if length < at => {
             Err(io::Error::new(io::ErrorKind::NotFound, format!("the file has {length} bytes, {at} were acknowledged")))
         }
-        length if length > at => file.set_len(at),
-        _ => Ok(()),
+        length => Ok(length > at),
     }
 }
 
