@@ -35,9 +35,10 @@ use tower::ServiceExt as _;
 use crate::{http::Settings, worker::Tasks};
 
 /// Most a connection's read buffer grows to, and how much is written at once. hyper starts with 8 KiB and doubles while
-/// reads fill it, so an idle connection stays small; one that was written before the next read is used again. It bounds the
-/// unparsed head too, so it is never below twice the largest allowed.
-const READ_BUFFER: usize = 256 * 1024;
+/// reads fill it, so an idle connection stays small; one that was written before the next read is used again. With
+/// 256 KiB, 200 uploads at once took the 128 MiB that are aimed at; with 128, a long body costs half as much again. It
+/// bounds the unparsed head too, so it is never below twice the largest allowed.
+const READ_BUFFER: usize = 160 * 1024;
 /// Header lines of one request, at most.
 const MAX_HEADERS: usize = 100;
 /// Requests at once on one HTTP/2 connection.

@@ -26,7 +26,7 @@ use crate::{
 
 /// How many bytes are gathered before they are written: with less, system calls cost more than the copy. A full read
 /// buffer of a connection goes as it is, and is free for the next bytes unless they are being hashed.
-const BATCH_BYTES: usize = 256 * 1024;
+const BATCH_BYTES: usize = 160 * 1024;
 /// Smaller frames are copied: a frame is a slice of its connection's read buffer and keeps the whole of it, so that the
 /// frames of slow clients would hold many times what the budget counts.
 const SMALL_FRAME: usize = 64 * 1024;
